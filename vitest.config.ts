@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['**/*.test.ts'],
+    exclude: ['**/node_modules/**', 'dist/**', '.data/**', '.cache/**'],
+    // Processes, sockets and storage: each file in its own process, as it is in production.
+    pool: 'forks',
+    // Nothing here waits for luck, but a busy machine may be slow.
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+  },
+});
