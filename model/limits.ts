@@ -1,0 +1,16 @@
+import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from './key.js';
+
+/** What is wrong with a key of this many bytes; undefined when nothing is. Nodes and proxies say the same. */
+export function keyProblem(byteLength: number): string | undefined {
+  if (byteLength === 0) return 'key is empty: give a key of 1 to 1024 bytes';
+  if (byteLength > KEY_BYTES_MAX) {
+    return `key of ${byteLength} bytes is too long: the limit is ${KEY_BYTES_MAX} bytes (1 KiB)`;
+  }
+  return undefined;
+}
+
+/** What is wrong with a value of this many bytes; undefined when nothing is. */
+export function valueProblem(byteLength: number): string | undefined {
+  if (byteLength <= VALUE_BYTES_MAX) return undefined;
+  return `value of ${byteLength} bytes is too long: the limit is ${VALUE_BYTES_MAX} bytes (8 MiB)`;
+}
