@@ -39,21 +39,22 @@ export interface EndedInput {
 export type Input = CommandInput | EndedInput;
 
 export type Verdict =
-  /** `overtaken`: the command under way is of an older decision, and shall stop. */
-  | { readonly type: 'refuse'; readonly error: AppError; readonly overtaken: boolean }
+  | { readonly type: 'refuse'; readonly error: AppError }
   /** Keep the epoch as the fence first, then put the same command again. */
   | { readonly type: 'raise'; readonly epoch: number }
+  /** What is under way is of an older decision: stop it, and when it ended put the same command again. */
+  | { readonly type: 'overtake' }
   /** Call the service's method. */
   | { readonly type: 'start'; readonly next: RangeRecord }
   /** Nothing to start: the state is the answer. */
-  | { readonly type: 'answer'; readonly next: RangeRecord | undefined; readonly overtaken: boolean }
+  | { readonly type: 'answer'; readonly next: RangeRecord | undefined }
   | { readonly type: 'settled'; readonly next: RangeRecord | undefined };
 
 /**
- * Which newer commands make the one under way pointless, so that it is told to
- * stop. (It may still succeed: stopping is a request.) A repeated Prepare brings
- * its new sources to the one under way; a Drop is never called back, for half of
- * the data may be gone.
+ * Which commands of a newer epoch make the one under way pointless, so that it is
+ * asked to stop (it may still succeed). A repeated Prepare is not among them, for it
+ * brings its new sources to the one under way; and a Drop is never called back, for
+ * half of the data may be gone.
  */
 const OVERTAKEN_BY: Readonly<Record<Command, readonly Command[]>> = {
   Prepare: ['Drop'],
@@ -77,20 +78,18 @@ export function step(record: RangeRecord | undefined, input: Input): Verdict {
 
 function decide(record: RangeRecord | undefined, input: CommandInput): Verdict {
   const { command, epoch, fence } = input;
-  if (epoch > 0 && epoch < fence) return refuse(staleError(input));
-  if (record && input.meta && !sameBounds(record.meta, input.meta)) return refuse(boundsError(record.meta, input.meta));
+  if (epoch > 0 && epoch < fence) return { type: 'refuse', error: staleError(input) };
+  if (record && input.meta && !sameBounds(record.meta, input.meta)) {
+    return { type: 'refuse', error: boundsError(record.meta, input.meta) };
+  }
   if (epoch > fence) return { type: 'raise', epoch };
 
   const row = remoteTransition(command);
   const state = stateOf(record);
-  const overtaken = isOvertaken(record, input);
   if (state === row.from) return { type: 'start', next: begin(record, input) };
-  if (state === row.via || state === row.done) return { type: 'answer', next: adopt(record, input), overtaken };
-  return refuse(stateError(input, state), overtaken);
-}
-
-function refuse(error: AppError, overtaken = false): Verdict {
-  return { type: 'refuse', error, overtaken };
+  if (isOvertaken(record, input)) return { type: 'overtake' };
+  if (state === row.via || state === row.done) return { type: 'answer', next: adopt(record, input) };
+  return { type: 'refuse', error: stateError(input, state) };
 }
 
 function isOvertaken(record: RangeRecord | undefined, { command, epoch }: CommandInput): boolean {
