@@ -50,6 +50,12 @@ export type HandlersOf<D> = { readonly [K in keyof D]: HandlerOf<D[K]> };
 export interface ServeDeps {
   readonly logger: Logger;
   readonly clock?: Clock;
+  /**
+   * Ends every server stream with the signal's reason: such streams have no end of
+   * their own, and would hold up a server that closes. Bidirectional ones, which
+   * may have answers to give first, see to it themselves.
+   */
+  readonly closing?: AbortSignal;
 }
 
 /**
@@ -131,7 +137,7 @@ function implement(
   };
   if (!method.requestStream && !method.responseStream) return implementUnary(handler, clock, note);
   assert(method.responseStream, `${method.path}: client streams without a server stream are not supported`);
-  return method.requestStream ? implementBidi(handler, clock, note) : implementServerStream(handler, clock, note);
+  return method.requestStream ? implementBidi(handler, clock, note) : implementServerStream(handler, clock, note, deps.closing);
 }
 
 type Note = (thrown: unknown) => void;
@@ -162,14 +168,35 @@ function implementUnary(handler: AnyHandler, clock: Clock, note: Note): grpc.han
   };
 }
 
-function implementServerStream(handler: AnyHandler, clock: Clock, note: Note): grpc.handleServerStreamingCall<unknown, unknown> {
+function implementServerStream(
+  handler: AnyHandler,
+  clock: Clock,
+  note: Note,
+  closing: AbortSignal | undefined,
+): grpc.handleServerStreamingCall<unknown, unknown> {
   return (call) => {
     if (call.request instanceof Undecodable) {
       failCall(call, call.request.error);
       return;
     }
+    if (closing) endWhenClosing(call, closing);
     runStream(call, handler, clock, note);
   };
+}
+
+function endWhenClosing(call: AnyCall, closing: AbortSignal): void {
+  const onClosing = (): void => {
+    failCall(call, closing.reason);
+  };
+  if (closing.aborted) {
+    onClosing();
+    return;
+  }
+  closing.addEventListener('abort', onClosing, { once: true });
+  // Said by grpc-js however a call ends.
+  call.once('cancelled', () => {
+    closing.removeEventListener('abort', onClosing);
+  });
 }
 
 function implementBidi(handler: AnyHandler, clock: Clock, note: Note): grpc.handleBidiStreamingCall<unknown, unknown> {
