@@ -281,12 +281,15 @@ function argument(option: OptionSpec): string {
   }
 }
 
+/** Stands for a space at which no line is broken. */
+const GLUE = '\u00a0';
+
 function describe(option: OptionSpec): string {
   const facts: string[] = [];
-  if (option.env !== undefined) facts.push(`env ${option.env}`);
+  if (option.env !== undefined) facts.push(`env${GLUE}${option.env}`);
   if (option.required) facts.push('required');
   const fallback = defaultText(option);
-  if (fallback !== undefined) facts.push(`default ${fallback}`);
+  if (fallback !== undefined) facts.push(`default${GLUE}${fallback}`);
   return facts.length === 0 ? option.help : `${option.help} (${facts.join('; ')})`;
 }
 
@@ -313,7 +316,7 @@ function wrap(text: string, width: number): string[] {
     }
   }
   lines.push(line);
-  return lines;
+  return lines.map((full) => full.replaceAll(GLUE, ' '));
 }
 
 export { commonOptions, dataDirOption, dialable } from './common-options.js';
