@@ -1,0 +1,208 @@
+import * as grpc from '@grpc/grpc-js';
+import { afterEach, describe, expect, it } from 'vitest';
+import { UnaryKv } from '../../client/unary.js';
+import { KVService } from '../../proto/gen/kv/kv.js';
+import { addService } from '../../proto/serve.js';
+import { sleep, systemClock } from '../../runtime/clock.js';
+import { AppError } from '../../runtime/errors.js';
+import { silentLogger } from '../../runtime/log.js';
+import { seededRandom } from '../../runtime/random.js';
+import { Hammer, type Load, type Results } from './hammer.js';
+import { EXIT, judge } from './report.js';
+
+type Lie = 'none' | 'lose writes' | 'read stale' | 'resurrect deleted' | 'change values' | 'mix up keys' | 'lie about failure' | 'fail some';
+
+/** A store in this process behind real gRPC, which tells the lie that it is asked for now and then. */
+class LyingStore {
+  readonly server = new grpc.Server();
+  readonly #now = new Map<string, Buffer>();
+  readonly #before = new Map<string, Buffer>();
+  readonly #lie: Lie;
+  #puts = 0;
+  #gets = 0;
+  lies = 0;
+
+  constructor(lie: Lie) {
+    this.#lie = lie;
+    addService(
+      this.server,
+      KVService,
+      {
+        get: async ({ key }) => ({ value: this.#get(key.toString('latin1')), epoch: 1n, offset: 1n }),
+        put: async ({ key, value }) => {
+          this.#put(key.toString('latin1'), value);
+          return { epoch: 1n, offset: 1n };
+        },
+        dump: async () => ({ pairs: [] }),
+      },
+      { logger: silentLogger },
+    );
+  }
+
+  #put(key: string, value: Buffer | undefined): void {
+    const turn = ++this.#puts;
+    const old = this.#now.get(key);
+    if (this.#lie === 'fail some' && turn % 5 === 0) {
+      if (turn % 2 === 0) this.#store(key, value);
+      throw new AppError('UNAVAILABLE', `the node went away after ${turn} ms`);
+    }
+    if (this.#lie === 'lose writes' && turn % 20 === 0) {
+      this.lies++;
+      return;
+    }
+    if (this.#lie === 'lie about failure' && turn % 20 === 0) {
+      this.#store(key, value);
+      throw new AppError('INVALID_ARGUMENT', 'refused, it says');
+    }
+    this.#store(key, value);
+    if (old) this.#before.set(key, old);
+  }
+
+  #store(key: string, value: Buffer | undefined): void {
+    if (value) this.#now.set(key, value);
+    else this.#now.delete(key);
+  }
+
+  #get(key: string): Buffer {
+    const turn = ++this.#gets;
+    const value = this.#now.get(key);
+    const old = this.#before.get(key);
+    const lying = turn % 10 === 0;
+    if (lying && this.#lie === 'read stale' && value && old) return this.#lieWith(old);
+    if (this.#lie === 'resurrect deleted' && !value && old) return this.#lieWith(old);
+    if (lying && this.#lie === 'change values' && value) return this.#lieWith(Buffer.from(value.map((byte, i) => (i === 60 ? byte ^ 1 : byte))));
+    if (lying && this.#lie === 'mix up keys' && this.#now.size > 1) {
+      const other = [...this.#now].find(([name]) => name !== key);
+      if (other) return this.#lieWith(other[1]);
+    }
+    if (!value) throw new AppError('NOT_FOUND', 'key is absent');
+    return value;
+  }
+
+  #lieWith(value: Buffer): Buffer {
+    this.lies++;
+    return value;
+  }
+}
+
+const WORKERS: Load = {
+  kind: 'workers',
+  plan: { workers: ['a', 'm'].map((prefix) => ({ prefix, qps: { create: 100, read: 1000, update: 400, delete: 100 } })) },
+};
+
+const cleanups: (() => void)[] = [];
+afterEach(() => {
+  for (const cleanup of cleanups.splice(0)) cleanup();
+});
+
+async function serve(store: LyingStore): Promise<string> {
+  const port = await new Promise<number>((resolve, reject) => {
+    store.server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) => {
+      if (error) reject(error);
+      else resolve(bound);
+    });
+  });
+  cleanups.push(() => {
+    store.server.forceShutdown();
+  });
+  return `127.0.0.1:${port}`;
+}
+
+async function hammer(address: string, load: Load, options: { verify?: boolean; requests?: number; run?: string } = {}): Promise<Results> {
+  const target = new UnaryKv({ addresses: [address], connections: 2 });
+  cleanups.push(() => {
+    target.close();
+  });
+  const run = new Hammer({
+    target,
+    load,
+    run: options.run ?? 'test',
+    keysMax: 50,
+    valueBytes: 100,
+    timeoutMs: 5000,
+    settleMs: 60_000,
+    clock: systemClock,
+    random: seededRandom(5),
+  });
+  run.start();
+  const done = (): boolean => {
+    const { all } = run.results().tally;
+    return all.ok + all.errors >= (options.requests ?? 1500);
+  };
+  while (!done()) await sleep(systemClock, 20);
+  await run.stop();
+  if (options.verify !== false) await run.verify(new AbortController().signal);
+  return run.results();
+}
+
+describe('a store that tells the truth', () => {
+  for (const load of [WORKERS, { kind: 'closed', callers: 16 } as const]) {
+    it(`passes with ${load.kind}`, async () => {
+      const results = await hammer(await serve(new LyingStore('none')), load);
+      expect(results.violations).toEqual([]);
+      expect(results.wrong + results.missing + results.tally.all.errors).toBe(0);
+      expect(results.verification).toEqual({ asked: true, keys: results.keys, verified: results.keys, unreadable: 0 });
+      expect(judge(results, { maxErrors: 0 })).toEqual({ exitCode: EXIT.ok, because: [] });
+    });
+  }
+
+  it('passes a second run over what the first left behind', async () => {
+    const address = await serve(new LyingStore('none'));
+    const first = await hammer(address, WORKERS, { requests: 300, run: 'one' });
+    const second = await hammer(address, WORKERS, { requests: 300, run: 'two' });
+    expect([first.violations, second.violations]).toEqual([[], []]);
+  });
+
+  it('passes when writes fail with and without effect, and the errors are told', async () => {
+    const results = await hammer(await serve(new LyingStore('fail some')), WORKERS, { requests: 1000 });
+    expect(results.violations).toEqual([]);
+    expect(results.unknownOutcomes).toBeGreaterThan(0);
+    expect(results.tally.errors.map((error) => error.code)).toContain('UNAVAILABLE');
+    expect(results.tally.errors.length).toBeLessThan(4);
+    expect(judge(results, { maxErrors: undefined }).exitCode).toBe(EXIT.ok);
+    expect(judge(results, { maxErrors: 0 }).exitCode).toBe(EXIT.unfinished);
+  });
+});
+
+describe('a store that lies is caught', () => {
+  const cases: [Lie, 'wrong' | 'missing' | 'any', RegExp][] = [
+    ['lose writes', 'any', /lost write/],
+    ['read stale', 'wrong', /stale read/],
+    ['resurrect deleted', 'wrong', /deleted value that came back/],
+    ['change values', 'wrong', /never written/],
+    ['mix up keys', 'wrong', /never written/],
+    ['lie about failure', 'any', /stale read|never written|lost|came back/],
+  ];
+  for (const [lie, kind, looksLike] of cases) {
+    it(lie, async () => {
+      const store = new LyingStore(lie);
+      const results = await hammer(await serve(store), WORKERS, { requests: 2500 });
+      if (kind === 'any') expect(results.wrong + results.missing).toBeGreaterThan(0);
+      else expect(results[kind]).toBeGreaterThan(0);
+      expect(results.violations.map((violation) => violation.looksLike).join('; ')).toMatch(looksLike);
+      expect(judge(results, { maxErrors: undefined }).exitCode).toBe(EXIT.wrong);
+    });
+  }
+
+  it('a write lost for good is caught by the final verification, if not before', async () => {
+    const results = await hammer(await serve(new LyingStore('lose writes')), {
+      kind: 'workers',
+      plan: { workers: [{ prefix: 'a', qps: { create: 500, read: 0, update: 0, delete: 0 } }] },
+    }, { requests: 50 });
+    expect(results.missing).toBeGreaterThan(0);
+    expect(results.violations.every((violation) => violation.during === 'verification')).toBe(true);
+  });
+});
+
+describe('nobody there', () => {
+  it('fails the run, and names the reason', async () => {
+    const store = new LyingStore('none');
+    const address = await serve(store);
+    store.server.forceShutdown();
+    const results = await hammer(address, WORKERS, { requests: 100, verify: false });
+    expect(results.tally.all.ok).toBe(0);
+    expect(results.unknownOutcomes).toBe(0);
+    expect(results.tally.errors.map(({ code }) => code)).toContain('UNAVAILABLE');
+    expect(judge(results, { maxErrors: undefined }).exitCode).toBe(EXIT.unfinished);
+  });
+});
