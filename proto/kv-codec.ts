@@ -37,7 +37,7 @@ export interface PipeResponseFrame {
 /** What an answer to a get or put holds, whichever way it travels. */
 export type ValueFrame = Pick<PipeResponseFrame, 'value' | 'epoch' | 'offset'>;
 
-export const NO_BYTES = Buffer.alloc(0);
+export const NO_BYTES: Buffer = Buffer.alloc(0);
 
 export function encodePipeRequests(requests: readonly PipeRequestFrame[]): Buffer {
   let total = 0;

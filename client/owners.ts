@@ -1,0 +1,31 @@
+import type { Observable } from 'rxjs';
+import type { Key } from '../model/key.js';
+import type { NodeIdent, RangeId } from '../model/range.js';
+
+/** Who serves a key, as of now. */
+export interface Owner {
+  readonly address: string;
+  readonly node: NodeIdent;
+  readonly range: RangeId;
+  readonly epoch: number;
+}
+
+/** What routing needs to know of the cluster; a rangelet's mirror of all nodes gives it. */
+export interface Owners {
+  find(key: Key): Owner | undefined;
+  /** Where the nodes that are there answer: each is worth a connection. */
+  addresses(): readonly string[];
+  /** Emits after each change of either. */
+  readonly changes: Observable<unknown>;
+}
+
+export function sameOwner(a: Owner, b: Owner): boolean {
+  return a.address === b.address && a.range === b.range && a.epoch === b.epoch && a.node === b.node;
+}
+
+/** `node 5201` when its address says no more, else with the address. */
+export function formatOwner(owner: Owner): string {
+  return owner.address.endsWith(`:${owner.node}`) || owner.address === owner.node
+    ? `node ${owner.node}`
+    : `node ${owner.node} at ${owner.address}`;
+}
