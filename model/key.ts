@@ -34,7 +34,7 @@ const PLAIN = /^[\x21-\x7e]+$/;
 
 /** Printable ASCII as it is; anything else as `b64:…`. Inverse of {@link parseKey}. */
 export function formatKey(key: Key): string {
-  return PLAIN.test(key) && !key.startsWith('b64:') && !/[,()[\]]/.test(key)
+  return PLAIN.test(key) && !key.startsWith('b64:') && !/[,()[\]]/.test(key) && !/^[+-]inf$/.test(key)
     ? key
     : `b64:${keyToBytes(key).toString('base64')}`;
 }

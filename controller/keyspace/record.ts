@@ -1,0 +1,106 @@
+import type { NodeIdent, RangeId, RangeMeta } from '../../model/range.js';
+import type { PlacementState, RangeState } from '../../model/states.js';
+
+/**
+ * What the controller wants of one range on one node. Everything that a controller
+ * started in the middle of an operation has to know stands here; nothing is kept
+ * beside it.
+ */
+export interface PlacementRecord {
+  /** The smallest number that no other placement of the range has. */
+  readonly index: number;
+  readonly node: NodeIdent;
+  readonly state: PlacementState;
+  /** The placement whose place this one is to take, in a move. */
+  readonly replaces: number | undefined;
+  /** An operator asked for this very node, so no other will do. */
+  readonly named: boolean;
+  /** It may make the write token from nothing: set before its first Activate is sent, cleared once it is active. */
+  readonly initial: boolean;
+  /** Which disk the node had when it prepared the range; a node with another one is a stranger. */
+  readonly incarnation: string | undefined;
+  /** Why it was given up. It is dropped as soon as another copy is known to be active. */
+  readonly failed: string | undefined;
+}
+
+export interface RangeRecord extends RangeMeta {
+  readonly state: RangeState;
+  /** Grows with every new placement, handover, rollback and abandonment; every command carries it. */
+  readonly epoch: number;
+  /** An Activate was, or is about to be, sent for the first time: the range may hold data. */
+  readonly established: boolean;
+  readonly parents: readonly RangeId[];
+  readonly children: readonly RangeId[];
+  /** By index. */
+  readonly placements: readonly PlacementRecord[];
+  /** The index of the one placement that is to be active; undefined while nobody is to be. */
+  readonly primary: number | undefined;
+  /** On parents: why the split or join under way is being taken back. */
+  readonly abort: string | undefined;
+  /** How often a part of the operation under way was begun again. */
+  readonly rounds: number;
+}
+
+export function newRange(meta: RangeMeta, more: Partial<RangeRecord> = {}): RangeRecord {
+  return {
+    id: meta.id,
+    start: meta.start,
+    end: meta.end,
+    state: 'Active',
+    epoch: 1,
+    established: false,
+    parents: [],
+    children: [],
+    placements: [],
+    primary: undefined,
+    abort: undefined,
+    rounds: 0,
+    ...more,
+  };
+}
+
+export function newPlacement(index: number, node: NodeIdent, more: Partial<PlacementRecord> = {}): PlacementRecord {
+  return {
+    index,
+    node,
+    state: 'Pending',
+    replaces: undefined,
+    named: false,
+    initial: false,
+    incarnation: undefined,
+    failed: undefined,
+    ...more,
+  };
+}
+
+export function placementAt(range: RangeRecord, index: number | undefined): PlacementRecord | undefined {
+  return index === undefined ? undefined : range.placements.find((p) => p.index === index);
+}
+
+export function placementOn(range: RangeRecord, node: NodeIdent): PlacementRecord | undefined {
+  return range.placements.find((p) => p.node === node);
+}
+
+export function primaryOf(range: RangeRecord): PlacementRecord | undefined {
+  return placementAt(range, range.primary);
+}
+
+/** Neither given up nor being dropped. */
+export function isWanted(placement: PlacementRecord): boolean {
+  return placement.failed === undefined && placement.state !== 'Dropped';
+}
+
+export function freeIndex(range: RangeRecord): number {
+  let index = 0;
+  while (range.placements.some((p) => p.index === index)) index += 1;
+  return index;
+}
+
+export function withPlacement(range: RangeRecord, placement: PlacementRecord): RangeRecord {
+  const others = range.placements.filter((p) => p.index !== placement.index);
+  return { ...range, placements: [...others, placement].sort((a, b) => a.index - b.index) };
+}
+
+export function withoutPlacement(range: RangeRecord, index: number): RangeRecord {
+  return { ...range, placements: range.placements.filter((p) => p.index !== index) };
+}
