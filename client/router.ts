@@ -158,12 +158,16 @@ export class Router {
       done(failure(status.INVALID_ARGUMENT, problem));
       return undefined;
     }
+    const timeoutMs = timeout ?? this.timeoutMs;
+    if (timeoutMs <= 0) {
+      done(failure(status.DEADLINE_EXCEEDED, 'the deadline had passed when the request arrived'));
+      return undefined;
+    }
     const bytes = REQUEST_BYTES + keyBytes.length + (action === GET ? this.answerBytes : (value?.length ?? 0));
     if (this.closed || !this.budget.take(bytes)) {
       done(this.closed ? failure(status.UNAVAILABLE, 'shutting down') : this.overload(bytes));
       return undefined;
     }
-    const timeoutMs = Math.max(0, timeout ?? this.timeoutMs);
     const deadlineAt = this.clock.now() + timeoutMs;
     const key = keyFromBytes(keyBytes);
     const request = new RoutedRequest(this.events, action, key, keyBytes, value, deadlineAt, timeoutMs, bytes, done);
