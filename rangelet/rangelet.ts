@@ -209,6 +209,9 @@ export class Rangelet {
       fence: this.fenceOf(id),
     };
     const verdict = step(this.slots.get(id)?.record, input);
+    if (verdict.type === 'refuse') return verdict;
+    // Fences may show an epoch before they keep it for good.
+    if (this.raises.has(raiseKey(id, epoch))) return { type: 'raise', epoch };
     if (verdict.type === 'start' && !this.slots.has(id) && this.slots.size >= this.settings.rangesMax) {
       const error = new AppError('RESOURCE_EXHAUSTED', `this node has ${this.slots.size} ranges already, and takes no more`);
       return { type: 'refuse', error };
@@ -222,7 +225,7 @@ export class Rangelet {
 
   /** Commands that bring the same epoch wait for one write. */
   private raise(id: RangeId, epoch: number): Latch<AppError | 'raised'> {
-    const key = `${id}@${epoch}`;
+    const key = raiseKey(id, epoch);
     const running = this.raises.get(key);
     if (running) return running;
     const latch = new Latch<AppError | 'raised'>();
@@ -376,6 +379,10 @@ export class Rangelet {
 
 function idOf(request: CommandRequest): RangeId {
   return request.command === 'Prepare' ? request.meta.id : request.id;
+}
+
+function raiseKey(id: RangeId, epoch: number): string {
+  return `${id}@${epoch}`;
 }
 
 function reasonOf(thrown: unknown): string {
