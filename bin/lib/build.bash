@@ -1,0 +1,35 @@
+# Sourced by the programs in bin/ once they have set `root`: makes sure that what
+# they run is built, and runs it.
+
+# Everything the build depends on, with times and sizes: a file that changed, came,
+# or went, changes this text. The text of the last build is kept.
+inputs() {
+  local format=(-printf '%p %T@ %s\n') folders=() folder
+  for folder in model runtime proto coordination rangelet client controller node proxy gateway rangerctl tools; do
+    [[ -d $root/$folder ]] && folders+=("$folder")
+  done
+  cd "$root" || exit
+  # Other systems' find cannot print times; their ls can.
+  [[ $OSTYPE == linux-gnu* ]] || format=(-exec ls -ln {} +)
+  find "${folders[@]}" bin/lib package.json package-lock.json tsconfig.json tsconfig.build.json buf.yaml buf.gen.yaml \
+    -path proto/gen -prune -o -type f ! -name '*.test.ts' \
+    \( -name '*.ts' -o -name '*.proto' -o -name '*.json' -o -name '*.yaml' -o -path 'bin/lib/*' \) "${format[@]}"
+}
+
+is_built() {
+  [[ -f $root/.cache/setup/built && -f $root/dist/proto/gen/image.binpb && -f $root/node_modules/.package-lock.json ]] &&
+    [[ $(inputs) == "$(<"$root/.cache/setup/built")" ]]
+}
+
+# Whoever started this program may have seen to it already; then it stays as it was.
+ensure_built() {
+  [[ ${KEYRANGER_BUILT:-} == "$root" ]] || is_built || "$root/bin/lib/setup" || exit 1
+}
+
+# run <entry point below dist/> <arguments…>
+run() {
+  local entry=$1
+  shift
+  ensure_built
+  exec node "$root/dist/$entry" "$@"
+}

@@ -1,0 +1,14 @@
+// tsc leaves the output of sources that are gone. It would be found: commands, for
+// one, are looked up by listing a folder.
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join, relative } from 'node:path';
+
+const root = process.argv[2];
+const dist = join(root, 'dist');
+
+for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true })) {
+  if (!entry.isFile() || !/\.js(\.map)?$/.test(entry.name)) continue;
+  const path = join(entry.parentPath ?? entry.path, entry.name);
+  const source = join(root, relative(dist, path).replace(/\.js(\.map)?$/, '.ts'));
+  if (!existsSync(source)) rmSync(path);
+}
