@@ -6,7 +6,7 @@ const PROGRAM = { name: 'thing', summary: 'Does a thing.' };
 const SPEC = {
   ...commonOptions({ listen: 'localhost:5200', coordination: 'embedded' }),
   dataDir: dataDirOption('.data/thing'),
-  callers: { kind: 'integer', flag: 'callers', env: 'CALLERS', min: 1, max: 10, default: 2, help: 'How many.' },
+  callers: { kind: 'integer', flag: 'callers', short: 'n', env: 'CALLERS', min: 1, max: 10, default: 2, help: 'How many.' },
   ratio: { kind: 'number', flag: 'ratio', help: 'How much.' },
   memory: { kind: 'bytes', flag: 'memory', default: '64MiB', help: 'How large.' },
   timeout: { kind: 'duration', flag: 'timeout', env: 'TIMEOUT', min: 1, default: '10s', help: 'How long.' },
@@ -65,13 +65,8 @@ describe('parseConfig', () => {
     expect(config([], { TIMEOUT: '' }).timeout).toBe(10_000);
   });
 
-  it.each([
-    ['--callers', '7'],
-    ['--callers=7'],
-    ['-callers', '7'],
-    ['-callers=7'],
-  ])('reads %s %s', (...argv) => {
-    expect(config(argv.filter((word) => word !== undefined)).callers).toBe(7);
+  it.each(['--callers 7', '--callers=7', '-callers 7', '-callers=7', '-n 7', '-n=7'])('reads %s', (line) => {
+    expect(config(line.split(' ')).callers).toBe(7);
   });
 
   it('reads booleans in all their forms', () => {
@@ -124,7 +119,7 @@ describe('parseConfig', () => {
     const text = parsed.kind === 'help' ? parsed.text : '';
     expect(text).toContain('Usage: thing [flags]');
     for (const option of Object.values<Spec[string]>(SPEC)) {
-      expect(text).toContain(`--${option.flag}`);
+      expect(text).toContain(`${option.short === undefined ? '' : `-${option.short}, `}--${option.flag}`);
       if (option.env !== undefined) expect(text).toContain(`env ${option.env}`);
     }
     expect(text).toMatch(/--timeout DURATION +How long\. \(env TIMEOUT; default 10s\)/);

@@ -11,6 +11,8 @@ import { type Address, formatAddress, formatBytes, formatDuration, parseAddress,
 interface OptionBase {
   /** Without dashes. `-flag` is taken like `--flag`. */
   readonly flag: string;
+  /** A second, one-letter name. */
+  readonly short?: string;
   readonly env?: string;
   readonly help: string;
   /** Must be given when there is no default. */
@@ -112,7 +114,11 @@ interface Flags {
 }
 
 function readFlags(spec: Spec, argv: readonly string[], problems: string[]): Flags {
-  const options = new Map(Object.values(spec).map((option) => [option.flag, option]));
+  const options = new Map<string, OptionSpec>();
+  for (const option of Object.values(spec)) {
+    options.set(option.flag, option);
+    if (option.short !== undefined) options.set(option.short, option);
+  }
   const values = new Map<string, string[]>();
   let help = false;
   for (let i = 0; i < argv.length; i++) {
@@ -244,7 +250,7 @@ function bounds(option: NumberBase, format: (value: number) => string): string {
 const HELP_WIDTH = 100;
 
 export function helpText(program: Program, spec: Spec): string {
-  const rows = Object.values(spec).map((option) => ({ left: `--${option.flag}${argument(option)}`, right: describe(option) }));
+  const rows = Object.values(spec).map((option) => ({ left: leftOf(option), right: describe(option) }));
   rows.push({ left: '--help', right: 'Show this.' });
   const width = Math.min(Math.max(...rows.map((row) => row.left.length)), 34);
   const lines = [`${program.summary}`, '', `Usage: ${program.name} ${program.usage ?? '[flags]'}`, '', 'Flags:'];
@@ -255,6 +261,11 @@ export function helpText(program: Program, spec: Spec): string {
   }
   if (program.notes !== undefined) lines.push('', program.notes);
   return `${lines.join('\n')}\n`;
+}
+
+function leftOf(option: OptionSpec): string {
+  const short = option.short === undefined ? '' : `-${option.short}, `;
+  return `${short}--${option.flag}${argument(option)}`;
 }
 
 function argument(option: OptionSpec): string {
