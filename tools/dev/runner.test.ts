@@ -73,13 +73,21 @@ describe('Runner', () => {
   });
 
   it('reports one that dies, and the others go on', async () => {
-    const two = run({ a: obedient(0), b: 'sleep 1000' });
+    const two = run({ a: obedient(0), b: '/usr/bin/env sleep 1000' });
     await saw('a      | up on 6000');
     process.kill(Number(readFileSync(join(dir, 'run', 'b.pid'), 'utf8')), 'SIGKILL');
     await saw('system | b died: killed by SIGKILL. The others go on: a');
     expect(existsSync(join(dir, 'run', 'b.pid'))).toBe(false);
     two.stop('SIGTERM');
     expect(await two.finished).toBe(0);
+  });
+
+  it('leaves nothing behind of one that dies', async () => {
+    const one = run({ a: 'sleep 1000 & echo child $!; exit 7' });
+    expect(await one.finished).toBe(1);
+    const [, pid] = /child (\d+)/.exec(written) ?? [];
+    await expect.poll(() => existsSync(`/proc/${pid ?? 'none'}/fd/0`)).toBe(false);
+    expect(written).toMatch(/a died: exit code 7/);
   });
 
   it('ends with 1 when everything died', async () => {

@@ -67,9 +67,8 @@ export class Runner {
 
   private spawn(planned: Planned): void {
     const { command, name } = planned;
-    // The shell becomes the command when it is a simple one, so the id is the process's own.
     // A group of its own: Ctrl-C in the terminal reaches only us, and we pass on one signal, once.
-    const child = spawn('/bin/sh', ['-c', command], {
+    const child = spawn('/bin/sh', ['-c', becoming(command)], {
       cwd: this.options.cwd,
       env: this.options.env(planned),
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -85,8 +84,14 @@ export class Runner {
     child.once('error', (error) => {
       this.gone(name, pidFile, `could not be started: ${error.message}`);
     });
-    child.once('close', (code, signal) => {
-      this.gone(name, pidFile, signal === null ? `exit code ${code ?? 'unknown'}` : `killed by ${signal}`);
+    child.once('exit', (code, signal) => {
+      signalGroup(child, 'SIGKILL');
+      const report = (): void => {
+        this.gone(name, pidFile, signal === null ? `exit code ${code ?? 'unknown'}` : `killed by ${signal}`);
+      };
+      // Its last words come first, unless somebody else holds its output open.
+      child.once('close', report);
+      this.options.clock.after(LAST_WORDS_MS, report, { unref: true });
     });
   }
 
@@ -109,13 +114,23 @@ export class Runner {
   }
 
   private signal(signal: NodeJS.Signals): void {
-    for (const child of this.running.values()) {
-      if (child.pid === undefined) continue;
-      try {
-        process.kill(-child.pid, signal);
-      } catch {
-        // It ended by itself in the meantime.
-      }
-    }
+    for (const child of this.running.values()) signalGroup(child, signal);
+  }
+}
+
+const LAST_WORDS_MS = 500;
+
+/** Has the shell become the program where that is all there is to run, so that the process's id is the program's. */
+function becoming(command: string): string {
+  return /^[^\s=;&|<>(){}]*\/[^;&|<>(){}]*$/.test(command) ? `exec ${command}` : command;
+}
+
+/** Reaches a process and whatever it started. */
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // All of it has ended already.
   }
 }
