@@ -1,0 +1,52 @@
+import type { NodeIdent, RangeId } from '../../model/range.js';
+import { type RangeRecord, placementOn } from '../keyspace/record.js';
+import { type RosterNode, copyKey, isReachable } from '../roster/roster.js';
+import type { World } from './types.js';
+
+export type Choice =
+  | { readonly allowed: true; readonly node: RosterNode }
+  | { readonly allowed: false; readonly because: string };
+
+/** Whether a node may be given the range, whoever asks. */
+export function mayTake(node: RosterNode, range: RangeRecord): Choice {
+  const placement = placementOn(range, node.ident);
+  if (placement) {
+    const because = placement.state === 'Dropped' ? `is still dropping R${range.id}` : `already has R${range.id}`;
+    return { allowed: false, because: `${node.ident} ${because}` };
+  }
+  return mayTakeAny(node);
+}
+
+export function mayTakeAny(node: RosterNode): Choice {
+  if (!node.discovered || !isReachable(node)) return { allowed: false, because: `${node.ident} is not reachable` };
+  if (node.wantDrain) return { allowed: false, because: `${node.ident} is draining` };
+  return { allowed: true, node };
+}
+
+/** The node with the fewest placements, then the fewest keys, then the first by name. */
+export function choose(world: World, range: RangeRecord, isAvoided: (range: RangeId, node: NodeIdent) => boolean): Choice {
+  const refusals: string[] = [];
+  let best: RosterNode | undefined;
+  for (const node of world.roster.nodes.values()) {
+    const choice = mayTake(node, range);
+    const avoidedUntil = world.roster.avoidedUntilMs.get(copyKey(range.id, node.ident)) ?? 0;
+    if (!choice.allowed) refusals.push(choice.because);
+    else if (avoidedUntil > world.nowMs || isAvoided(range.id, node.ident)) refusals.push(`${node.ident} failed to take it a moment ago`);
+    else if (!best || isBetter(world, node, best)) best = node;
+  }
+  if (best) return { allowed: true, node: best };
+  return { allowed: false, because: refusals.length === 0 ? 'there are no nodes' : refusals.sort().slice(0, 5).join(', ') };
+}
+
+function isBetter(world: World, a: RosterNode, b: RosterNode): boolean {
+  const byCount = world.keyspace.on(a.ident).size - world.keyspace.on(b.ident).size;
+  if (byCount !== 0) return byCount < 0;
+  const byKeys = keysOf(a) - keysOf(b);
+  return byKeys !== 0 ? byKeys < 0 : a.ident < b.ident;
+}
+
+function keysOf(node: RosterNode): number {
+  let keys = 0;
+  for (const range of node.ranges.values()) keys += range.load.keys;
+  return keys;
+}

@@ -1,0 +1,154 @@
+import type { Step } from '../../model/notation.js';
+import type { RangeId } from '../../model/range.js';
+import { type PlacementState, type RangeState, canBecome } from '../../model/states.js';
+import { assert } from '../../runtime/errors.js';
+import type { ChangeGroup, KeyspaceView } from '../keyspace/keyspace.js';
+import { type PlacementRecord, type RangeRecord, placementAt, withPlacement, withoutPlacement } from '../keyspace/record.js';
+import type { Avoidance, Decision, Ended, Problem, WantedCommand, World } from './types.js';
+
+/**
+ * The world with the decisions of this pass so far laid over it. Strategies read
+ * and write it, so that several steps that follow from each other are taken, and
+ * persisted, at once.
+ */
+export class Draft implements KeyspaceView {
+  private readonly changed = new Map<RangeId, RangeRecord | undefined>();
+  private readonly open = new Set<RangeId>();
+  private readonly groups: ChangeGroup[] = [];
+  private deferrable = true;
+  private readonly commands: WantedCommand[] = [];
+  private readonly steps: Step[] = [];
+  private readonly waiting = new Map<RangeId, string>();
+  private readonly ended: Ended[] = [];
+  private readonly avoided: Avoidance[] = [];
+  private readonly problems: Problem[] = [];
+  private wakeAtMs: number | undefined;
+
+  constructor(readonly world: World) {}
+
+  get(id: RangeId): RangeRecord | undefined {
+    return this.changed.has(id) ? this.changed.get(id) : this.world.keyspace.get(id);
+  }
+
+  /** The record of a range that is known to be there. */
+  range(id: RangeId): RangeRecord {
+    const record = this.get(id);
+    assert(record, `range ${id} is in the keyspace`);
+    return record;
+  }
+
+  // --- changes -----------------------------------------------------------------
+
+  /** A decision: it has to be on disk before any command that follows from it. */
+  decide(record: RangeRecord): void {
+    this.deferrable = false;
+    this.note(record);
+  }
+
+  /** Only what was seen: after a crash it will be seen again. */
+  note(record: RangeRecord): void {
+    this.changed.set(record.id, record);
+    this.open.add(record.id);
+  }
+
+  bump(id: RangeId): void {
+    const range = this.range(id);
+    this.decide({ ...range, epoch: range.epoch + 1 });
+  }
+
+  add(id: RangeId, placement: PlacementRecord): void {
+    this.decide(withPlacement(this.range(id), placement));
+    this.steps.push({ range: id, placement, from: 'New', to: placement.state });
+  }
+
+  /** Changes what stands in a placement beside its state. */
+  mark(id: RangeId, index: number, change: Partial<Omit<PlacementRecord, 'index' | 'node' | 'state'>>): void {
+    this.decide(withPlacement(this.range(id), { ...this.placement(id, index), ...change }));
+  }
+
+  /** The one door through which a placement changes its state. */
+  become(id: RangeId, index: number, to: PlacementState, how: 'seen' | 'decided'): void {
+    const before = this.placement(id, index);
+    assert(canBecome(before.state, to), `R${id} P${index} cannot go from ${before.state} to ${to}`);
+    const record = withPlacement(this.range(id), { ...before, state: to });
+    if (how === 'decided') this.decide(record);
+    else this.note(record);
+    this.steps.push({ range: id, placement: before, from: before.state, to });
+  }
+
+  removed(id: RangeId, index: number): void {
+    const before = this.placement(id, index);
+    this.note(withoutPlacement(this.range(id), index));
+    this.steps.push({ range: id, placement: before, from: before.state, to: 'Gone' });
+  }
+
+  becomeRange(id: RangeId, to: RangeState): void {
+    const before = this.range(id);
+    this.decide({ ...before, state: to });
+    this.steps.push({ range: id, placement: undefined, from: before.state, to });
+  }
+
+  prune(id: RangeId): void {
+    this.changed.set(id, undefined);
+    this.open.add(id);
+  }
+
+  private placement(id: RangeId, index: number): PlacementRecord {
+    const placement = placementAt(this.range(id), index);
+    assert(placement, `R${id} has a placement P${index}`);
+    return placement;
+  }
+
+  // --- what else a pass says -----------------------------------------------------
+
+  command(command: WantedCommand): void {
+    this.commands.push(command);
+  }
+
+  /** The first reason given for a range is the one to tell. */
+  wait(id: RangeId, because: string): void {
+    if (!this.waiting.has(id)) this.waiting.set(id, because);
+  }
+
+  end(ended: Ended): void {
+    this.ended.push(ended);
+  }
+
+  avoid(range: RangeId, node: string): void {
+    this.avoided.push({ range, node, untilMs: this.world.nowMs + this.world.tuning.avoidMs });
+  }
+
+  isAvoided(range: RangeId, node: string): boolean {
+    return this.avoided.some((a) => a.range === range && a.node === node);
+  }
+
+  problem(problem: Problem): void {
+    this.problems.push(problem);
+  }
+
+  lookAgainAt(ms: number): void {
+    this.wakeAtMs = Math.min(ms, this.wakeAtMs ?? Infinity);
+  }
+
+  /** What was changed since the last call belongs together. */
+  closeGroup(): void {
+    const changes = [...this.open].map((id) => ({ id, record: this.changed.get(id) }));
+    if (changes.length > 0) this.groups.push({ changes, deferrable: this.deferrable });
+    this.open.clear();
+    this.deferrable = true;
+  }
+
+  decision(): Decision {
+    this.closeGroup();
+    return {
+      groups: this.groups,
+      commands: this.commands,
+      steps: this.steps,
+      waiting: this.waiting,
+      ended: this.ended,
+      avoid: this.avoided,
+      problems: this.problems,
+      wakeAtMs: this.wakeAtMs,
+    };
+  }
+}

@@ -1,0 +1,86 @@
+import type { RangeId } from '../../model/range.js';
+import type { RemoteRange, RosterNode } from '../roster/roster.js';
+import { attemptOf, isReachable } from '../roster/roster.js';
+import { isPrunable } from '../keyspace/keyspace.js';
+import { placementOn } from '../keyspace/record.js';
+import type { Draft } from './draft.js';
+import { isDropConfirmed } from './orders.js';
+import { look } from './sight.js';
+
+/**
+ * Drop: what is no longer wanted is forgotten once its node has confirmed that it
+ * is gone, or once the node itself is: should it come back with the copy, that is a
+ * stray. A placement is only ever Dropped while another copy is known to be active,
+ * or when it never held anything.
+ */
+export function forgetDropped(draft: Draft, id: RangeId): void {
+  const range = draft.range(id);
+  for (const placement of range.placements) {
+    if (placement.state !== 'Dropped') continue;
+    const sight = look(draft.world.roster, range, placement);
+    if (sight.kind === 'gone' || (sight.kind === 'here' && isDropConfirmed(draft, range, placement))) {
+      draft.removed(id, placement.index);
+    }
+  }
+}
+
+/** History goes once nothing needs it. */
+export function prune(draft: Draft, id: RangeId): void {
+  if (isPrunable(draft.range(id), draft.world.keyspace.nextId)) draft.prune(id);
+}
+
+/**
+ * Strays: a copy on a node that the keyspace has no placement for. It is dropped
+ * when nothing can depend on it, and otherwise only shown. A range that the keyspace
+ * cannot know, because its id was never given out, is nobody's to drop.
+ */
+export function sweepStrays(draft: Draft, id: RangeId): void {
+  for (const node of draft.world.roster.nodes.values()) {
+    const report = node.ranges.get(id);
+    if (report && isReachable(node)) sweepStray(draft, node, report);
+  }
+}
+
+/** As {@link sweepStrays}, for everything a node has. */
+export function sweepNode(draft: Draft, node: RosterNode): void {
+  if (!isReachable(node)) return;
+  for (const report of node.ranges.values()) sweepStray(draft, node, report);
+}
+
+function sweepStray(draft: Draft, node: RosterNode, report: RemoteRange): void {
+  const { id } = report.meta;
+  const range = draft.get(id);
+  if (range && placementOn(range, node.ident)) return;
+  if (id >= draft.world.keyspace.nextId) {
+    draft.problem({ range: id, node: node.ident, because: `${node.ident} holds R${id}, which this controller never made; it is left alone` });
+    return;
+  }
+  if (report.serving || report.state === 'Active') {
+    draft.problem({ range: id, node: node.ident, because: `${node.ident} still serves R${id}, which is not placed there; it is left alone` });
+    return;
+  }
+  if (report.state === 'Inactive') orderDrop(draft, node, report, range?.epoch ?? report.epoch);
+}
+
+function orderDrop(draft: Draft, node: RosterNode, report: RemoteRange, epoch: number): void {
+  const attempt = attemptOf(draft.world.roster, report.meta.id, node.ident);
+  if (attempt?.command === 'Drop' && !attempt.inFlight && attempt.nextTryMs > draft.world.nowMs) {
+    draft.lookAgainAt(attempt.nextTryMs);
+    return;
+  }
+  const { id, start, end } = report.meta;
+  draft.command({
+    command: 'Drop',
+    node: node.ident,
+    address: node.address,
+    index: STRAY_INDEX,
+    range: { id, start, end },
+    epoch: Math.max(epoch, report.epoch),
+    parents: [],
+    initial: false,
+  });
+}
+
+/** A stray has no placement, hence no number; it never shows. */
+const STRAY_INDEX = 0;
+

@@ -1,0 +1,204 @@
+import type { RangeId } from '../../model/range.js';
+import { type KeyspaceView } from '../keyspace/keyspace.js';
+import {
+  type PlacementRecord,
+  type RangeRecord,
+  freeIndex,
+  isWanted,
+  newPlacement,
+  primaryOf,
+} from '../keyspace/record.js';
+import { choose } from './choose.js';
+import type { Draft } from './draft.js';
+import { failure, isServed } from './orders.js';
+import { isActive, isReady, look } from './sight.js';
+
+/*
+ * What split and join have in common. Both are a family: parents that are Subsuming
+ * and children that are to have their keys. Who is to be active, the parents or the
+ * children, is one persisted change over the whole family, so it can go over and be
+ * taken back whatever is lost in between.
+ */
+
+export interface Family {
+  readonly parents: readonly RangeId[];
+  readonly children: readonly RangeId[];
+}
+
+/** The split or join under way that the range takes part in. */
+export function familyOf(keyspace: KeyspaceView, id: RangeId): Family | undefined {
+  const range = keyspace.get(id);
+  if (!range) return undefined;
+  const subsuming =
+    range.state === 'Subsuming'
+      ? range
+      : range.state === 'Active'
+        ? range.parents.map((parent) => keyspace.get(parent)).find((parent) => parent?.state === 'Subsuming')
+        : undefined;
+  if (!subsuming) return undefined;
+  const child = keyspace.get(subsuming.children[0] ?? 0);
+  return { parents: child?.parents ?? [subsuming.id], children: subsuming.children };
+}
+
+export function kindOf(family: Family): 'split' | 'join' {
+  return family.parents.length === 1 ? 'split' : 'join';
+}
+
+export function wantedPlacement(range: RangeRecord): PlacementRecord | undefined {
+  return range.placements.find(isWanted);
+}
+
+/** The children were told to take over. */
+export function isHandedOver(draft: Draft, family: Family): boolean {
+  return family.children.every((id) => draft.range(id).primary !== undefined);
+}
+
+export function isAborting(draft: Draft, family: Family): boolean {
+  return family.parents.some((id) => draft.range(id).abort !== undefined);
+}
+
+/** When every child is prepared and every parent active, the children become the ones that are to be active. */
+export function handOverWhenReady(draft: Draft, family: Family): void {
+  const { roster } = draft.world;
+  const ready = family.children.every((id) => {
+    const child = draft.range(id);
+    const placement = wantedPlacement(child);
+    return placement !== undefined && isReady(look(roster, child, placement));
+  });
+  if (!ready) return;
+  const waitingFor = family.parents.find((id) => !isServed(draft, id));
+  if (waitingFor !== undefined) {
+    draft.wait(waitingFor, 'is to be active before its children take over');
+    return;
+  }
+  for (const id of family.parents) {
+    const parent = draft.range(id);
+    draft.decide({ ...parent, primary: undefined, epoch: parent.epoch + 1 });
+  }
+  for (const id of family.children) {
+    const child = draft.range(id);
+    draft.decide({ ...child, primary: wantedPlacement(child)?.index, established: true, epoch: child.epoch + 1 });
+  }
+}
+
+/** A parent that will not stop serving; undefined when each does or did. */
+export function deactivateFailure(draft: Draft, family: Family): string | undefined {
+  for (const id of family.parents) {
+    const parent = draft.range(id);
+    for (const placement of parent.placements.filter(isWanted)) {
+      if (!isActive(look(draft.world.roster, parent, placement))) continue;
+      const because = failure(draft, parent, placement, 'Deactivate');
+      if (because !== undefined) return because;
+    }
+  }
+  return undefined;
+}
+
+export interface ChildFailure {
+  readonly id: RangeId;
+  readonly placement: PlacementRecord;
+  readonly because: string;
+}
+
+/** A child that cannot be made active; one that is active already only waits for its node. */
+export function activateFailure(draft: Draft, family: Family): ChildFailure | undefined {
+  for (const id of family.children) {
+    const child = draft.range(id);
+    const placement = primaryOf(child);
+    if (!placement) continue;
+    const sight = look(draft.world.roster, child, placement);
+    if (isActive(sight)) continue;
+    const because =
+      sight.kind === 'gone'
+        ? sight.because
+        : placement.state === 'Missing' && sight.kind === 'here'
+          ? `${placement.node} no longer has R${id}`
+          : failure(draft, child, placement, 'Activate');
+    if (because !== undefined) return { id, placement, because };
+  }
+  return undefined;
+}
+
+/**
+ * The parents are to be active again, at newer epochs. What the children took
+ * meanwhile comes back with the write token, so nothing they acknowledged is lost.
+ */
+export function takeBack(draft: Draft, family: Family, abort: string | undefined, failed?: ChildFailure): void {
+  for (const id of family.parents) {
+    const parent = draft.range(id);
+    const primary = wantedPlacement(parent)?.index;
+    draft.decide({
+      ...parent,
+      primary: parent.primary ?? primary,
+      epoch: parent.epoch + 1,
+      rounds: parent.rounds + 1,
+      abort: parent.abort ?? abort,
+    });
+  }
+  for (const id of family.children) {
+    const child = draft.range(id);
+    draft.decide({ ...child, primary: undefined, epoch: child.epoch + 1 });
+  }
+  if (failed) {
+    draft.avoid(failed.id, failed.placement.node);
+    draft.mark(failed.id, failed.placement.index, { failed: failed.because });
+  }
+}
+
+/** Once the parents are active again, what was given up holds nothing any more. */
+export function dropGivenUp(draft: Draft, family: Family): void {
+  if (!family.parents.every((id) => isServed(draft, id))) return;
+  for (const id of family.children) {
+    for (const placement of draft.range(id).placements) {
+      if (placement.failed !== undefined && placement.state !== 'Dropped') draft.become(id, placement.index, 'Dropped', 'decided');
+    }
+  }
+}
+
+/** Ends an operation that is being taken back: the parents are plain ranges again, the children history. */
+export function finishAbort(draft: Draft, family: Family): void {
+  const because = family.parents.map((id) => draft.range(id).abort).find((reason) => reason !== undefined) ?? '';
+  if (!family.parents.every((id) => isServed(draft, id))) {
+    for (const id of family.parents) draft.wait(id, `the ${kindOf(family)} is being taken back: ${because}`);
+    return;
+  }
+  for (const id of family.children) {
+    for (const placement of draft.range(id).placements) {
+      if (placement.state !== 'Dropped') draft.become(id, placement.index, 'Dropped', 'decided');
+    }
+    draft.bump(id);
+    draft.becomeRange(id, 'Obsolete');
+  }
+  for (const id of family.parents) {
+    draft.decide({ ...draft.range(id), children: [], abort: undefined, rounds: 0 });
+    draft.becomeRange(id, 'Active');
+  }
+  draft.end({ kind: kindOf(family), ranges: family.parents, because });
+}
+
+/** Every child is active: the parents' copies hold nothing that is needed. True when that was so. */
+export function finishWhenServed(draft: Draft, family: Family): boolean {
+  if (!family.children.every((id) => isServed(draft, id))) return false;
+  for (const id of family.parents) {
+    for (const placement of draft.range(id).placements) {
+      if (placement.state !== 'Dropped') draft.become(id, placement.index, 'Dropped', 'decided');
+    }
+    draft.decide({ ...draft.range(id), primary: undefined, abort: undefined, rounds: 0 });
+    draft.becomeRange(id, 'Obsolete');
+  }
+  for (const id of family.children) {
+    const child = draft.range(id);
+    if (child.rounds > 0) draft.decide({ ...child, rounds: 0 });
+  }
+  return true;
+}
+
+/** Gives a child without a wanted placement one on another node; the reason when there is none. */
+export function placeChild(draft: Draft, id: RangeId): string | undefined {
+  const child = draft.range(id);
+  const choice = choose(draft.world, child, (r, n) => draft.isAvoided(r, n));
+  if (!choice.allowed) return `no node can take R${id}: ${choice.because}`;
+  draft.bump(id);
+  draft.add(id, newPlacement(freeIndex(child), choice.node.ident, { incarnation: choice.node.incarnation }));
+  return undefined;
+}

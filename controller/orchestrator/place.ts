@@ -1,0 +1,122 @@
+import type { RangeId } from '../../model/range.js';
+import { freeIndex, isWanted, newPlacement, primaryOf } from '../keyspace/record.js';
+import { choose } from './choose.js';
+import type { Draft } from './draft.js';
+import { failure, isDropConfirmed, mayHoldFirstData, mayStartEmpty } from './orders.js';
+import { isActive, isReady, isStranger, look } from './sight.js';
+
+/**
+ * Place: Prepare(D) → Activate(D), for a range that no data is known of.
+ *
+ *   Prepare fails   → forget D, try another node; D is avoided for a minute
+ *   Activate fails  → Drop(D); once that is confirmed, another node
+ */
+export function place(draft: Draft, id: RangeId): void {
+  const before = draft.range(id);
+  if (before.parents.length > 0) return;
+  for (const { index } of before.placements) settleFirst(draft, id, index);
+  const range = draft.range(id);
+  if (!mayStartEmpty(range) || range.placements.some(isWanted)) {
+    beginActivation(draft, id);
+    return;
+  }
+  const stranger = strangeHolder(draft, id);
+  if (stranger !== undefined) {
+    draft.wait(id, stranger);
+    return;
+  }
+  choosePlace(draft, id);
+}
+
+function choosePlace(draft: Draft, id: RangeId): void {
+  const range = draft.range(id);
+  const choice = choose(draft.world, range, (r, n) => draft.isAvoided(r, n));
+  if (!choice.allowed) {
+    draft.wait(id, `no node can take it: ${choice.because}`);
+    return;
+  }
+  const index = freeIndex(range);
+  draft.decide({ ...range, epoch: range.epoch + 1, primary: index });
+  draft.add(id, newPlacement(index, choice.node.ident, { incarnation: choice.node.incarnation }));
+}
+
+/** Gives a first copy up, takes it back, or finishes with it. */
+function settleFirst(draft: Draft, id: RangeId, index: number): void {
+  const range = draft.range(id);
+  const placement = range.placements.find((p) => p.index === index);
+  if (!placement || placement.state === 'Dropped') return;
+  const sight = look(draft.world.roster, range, placement);
+
+  if (mayHoldFirstData(range, placement)) {
+    if (isActive(sight)) {
+      draft.mark(id, index, { failed: undefined });
+      draft.decide({ ...draft.range(id), epoch: range.epoch + 1, primary: index });
+    } else if (isDropConfirmed(draft, range, placement)) {
+      draft.become(id, index, 'Dropped', 'decided');
+      draft.removed(id, index);
+      draft.decide({ ...draft.range(id), established: false, epoch: range.epoch + 1 });
+    }
+    return;
+  }
+  if (range.primary !== index) return;
+  if (placement.initial && isActive(sight)) draft.mark(id, index, { initial: false });
+  else if (!range.established) giveUpUnprepared(draft, id, index);
+  else if (placement.initial) giveUpUnactivated(draft, id, index);
+}
+
+/** It was never told to activate, so it holds nothing and can be forgotten at once. */
+function giveUpUnprepared(draft: Draft, id: RangeId, index: number): void {
+  const range = draft.range(id);
+  const placement = primaryOf(range);
+  if (!placement) return;
+  const because = placement.state === 'Missing' ? `${placement.node} is gone` : failure(draft, range, placement, 'Prepare');
+  if (because === undefined) return;
+  draft.avoid(id, placement.node);
+  draft.mark(id, index, { failed: because });
+  draft.become(id, index, 'Dropped', 'decided');
+  draft.decide({ ...draft.range(id), primary: undefined, epoch: range.epoch + 1 });
+}
+
+/** It was told to make the write token and did not say that it did. */
+function giveUpUnactivated(draft: Draft, id: RangeId, index: number): void {
+  const range = draft.range(id);
+  const placement = primaryOf(range);
+  if (!placement) return;
+  const sight = look(draft.world.roster, range, placement);
+  const node = draft.world.roster.nodes.get(placement.node);
+  const forgot = sight.kind === 'here' && sight.state === 'NotFound' && node !== undefined && !isStranger(node, placement);
+  const because = forgot && placement.incarnation !== undefined
+    ? `${placement.node} no longer has it`
+    : failure(draft, range, placement, 'Activate');
+  if (because === undefined) return;
+  draft.avoid(id, placement.node);
+  draft.mark(id, index, { failed: because });
+  draft.decide({ ...draft.range(id), primary: undefined, epoch: range.epoch + 1 });
+}
+
+/** From here on the range may hold data; that has to be on disk before the Activate goes out. */
+function beginActivation(draft: Draft, id: RangeId): void {
+  const range = draft.range(id);
+  const primary = primaryOf(range);
+  if (!primary || !mayStartEmpty(range) || primary.state !== 'Inactive') return;
+  if (!isReady(look(draft.world.roster, range, primary))) return;
+  draft.mark(id, primary.index, { initial: true });
+  draft.decide({ ...draft.range(id), established: true });
+}
+
+/**
+ * A controller that lost its memory must not begin anew beside nodes that still
+ * hold data: their ranges are unknown here, and look like this one.
+ */
+function strangeHolder(draft: Draft, id: RangeId): string | undefined {
+  const { roster, keyspace } = draft.world;
+  for (const node of roster.nodes.values()) {
+    for (const report of node.ranges.values()) {
+      const unknown = report.meta.id >= keyspace.nextId || (report.meta.id === id && (report.serving || report.state === 'Active'));
+      if (unknown) {
+        return `${node.ident} holds R${report.meta.id}, of which this controller knows nothing: its data directory may have been lost or belong to another cluster`;
+      }
+    }
+  }
+  return undefined;
+}

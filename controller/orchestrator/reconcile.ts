@@ -1,0 +1,60 @@
+import type { RangeId } from '../../model/range.js';
+import { Draft } from './draft.js';
+import { forgetDropped, prune, sweepNode, sweepStrays } from './drop.js';
+import { type Family, familyOf, kindOf } from './family.js';
+import { join } from './join.js';
+import { move } from './move.js';
+import { observe } from './observe.js';
+import { order } from './orders.js';
+import { place } from './place.js';
+import { split } from './split.js';
+import type { Decision, World } from './types.js';
+
+/**
+ * Decides, from what is wanted and what is seen, what is to be wanted next and which
+ * commands to send for it. Looks at the ranges in `scope` and at those that share an
+ * operation with them; without a scope, at everything. Pure: the same world gives the
+ * same decision, and the caller persists its changes before it sends a command.
+ */
+export function reconcile(world: World, scope?: Iterable<RangeId>): Decision {
+  const draft = new Draft(world);
+  const done = new Set<RangeId>();
+  for (const id of scope ?? [...world.keyspace.ids()]) {
+    if (done.has(id)) continue;
+    for (const member of reconcileUnit(draft, id)) done.add(member);
+    draft.closeGroup();
+    if (scope) sweepStrays(draft, id);
+  }
+  if (!scope) for (const node of world.roster.nodes.values()) sweepNode(draft, node);
+  return draft.decision();
+}
+
+/** Reconciles one range, or the family that it is in; the ids of what was reconciled. */
+function reconcileUnit(draft: Draft, id: RangeId): readonly RangeId[] {
+  if (!draft.get(id)) return [id];
+  const family = familyOf(draft, id);
+  const members = family ? [...family.parents, ...family.children] : [id];
+  for (const member of members) {
+    observe(draft, member);
+    forgetDropped(draft, member);
+  }
+  if (family) reconcileFamily(draft, family);
+  else reconcileAlone(draft, id);
+  for (const member of members) order(draft, member);
+  for (const member of members) prune(draft, member);
+  return members;
+}
+
+function reconcileFamily(draft: Draft, family: Family): void {
+  if (kindOf(family) === 'split') split(draft, family);
+  else join(draft, family);
+  // A decision may have made another placement the one that counts as active.
+  for (const id of [...family.parents, ...family.children]) observe(draft, id);
+}
+
+function reconcileAlone(draft: Draft, id: RangeId): void {
+  if (draft.range(id).state !== 'Active') return;
+  place(draft, id);
+  move(draft, id);
+  observe(draft, id);
+}

@@ -1,0 +1,51 @@
+import type { NodeIdent } from '../../model/range.js';
+import type { RemoteState } from '../../model/states.js';
+import type { PlacementRecord, RangeRecord } from '../keyspace/record.js';
+import type { RemoteRange, Roster, RosterNode } from '../roster/roster.js';
+
+/** What can be seen of one placement. */
+export type Sight =
+  /** Nothing was heard yet, so nothing follows. */
+  | { readonly kind: 'unknown'; readonly because: string }
+  | { readonly kind: 'gone'; readonly because: string }
+  | {
+      readonly kind: 'here';
+      readonly state: RemoteState;
+      readonly report: RemoteRange | undefined;
+      readonly node: RosterNode;
+      /** Commands reach it. Otherwise this is what it said last. */
+      readonly reachable: boolean;
+    };
+
+export function look(roster: Roster, range: RangeRecord, placement: PlacementRecord): Sight {
+  const node = roster.nodes.get(placement.node);
+  if (!node) return absent(roster, placement.node);
+  if (node.link.state === 'lost') return { kind: 'gone', because: `${node.ident} is gone: ${node.link.why}` };
+  if (isStranger(node, placement)) {
+    return { kind: 'gone', because: `${node.ident} came back with another disk, without what it held` };
+  }
+  if (node.link.state === 'connecting') return { kind: 'unknown', because: `${node.ident} has not been heard from yet` };
+  const report = node.ranges.get(range.id);
+  return { kind: 'here', state: report?.state ?? 'NotFound', report, node, reachable: node.link.state === 'live' };
+}
+
+function absent(roster: Roster, ident: NodeIdent): Sight {
+  return roster.settled
+    ? { kind: 'gone', because: `${ident} is gone: it is not registered` }
+    : { kind: 'unknown', because: `${ident} has not been seen yet` };
+}
+
+/** A node that lost its disk holds nothing of what its namesake did. */
+export function isStranger(node: RosterNode, placement: PlacementRecord): boolean {
+  return placement.incarnation !== undefined && node.incarnation !== undefined && placement.incarnation !== node.incarnation;
+}
+
+/** It says that it is active, and could be told otherwise. */
+export function isActive(sight: Sight): boolean {
+  return sight.kind === 'here' && sight.reachable && sight.state === 'Active';
+}
+
+/** It is prepared, inactive, and could be told to activate. */
+export function isReady(sight: Sight): boolean {
+  return sight.kind === 'here' && sight.reachable && sight.state === 'Inactive';
+}

@@ -1,0 +1,73 @@
+import type { NodeIdent, RangeId, RangeMeta } from '../../model/range.js';
+import type { Parent } from '../../model/report.js';
+import type { Command } from '../../model/states.js';
+import type { Step } from '../../model/notation.js';
+import type { ChangeGroup, Keyspace } from '../keyspace/keyspace.js';
+import type { Roster } from '../roster/roster.js';
+
+/** Everything that decisions are made from. */
+export interface World {
+  readonly keyspace: Keyspace;
+  readonly roster: Roster;
+  readonly nowMs: number;
+  readonly tuning: Tuning;
+}
+
+export interface Tuning {
+  /** So many refusals or silences, and a Prepare, Activate or Deactivate counts as failed. */
+  readonly failuresMax: number;
+  /** So often a part of a split or join is begun again before it is taken back. */
+  readonly roundsMax: number;
+  /** How long a node is passed over for a range that it failed to take. */
+  readonly avoidMs: number;
+}
+
+export const DEFAULT_TUNING: Tuning = { failuresMax: 3, roundsMax: 3, avoidMs: 60_000 };
+
+/** A command that is to be sent now, and again until its effect is seen. */
+export interface WantedCommand {
+  readonly command: Command;
+  readonly node: NodeIdent;
+  readonly address: string;
+  readonly index: number;
+  readonly range: RangeMeta;
+  readonly epoch: number;
+  /** With Prepare where to fetch from; with Activate who may hold the write token. */
+  readonly parents: readonly Parent[];
+  readonly initial: boolean;
+}
+
+/** An operation that ended without its effect, told once. */
+export interface Ended {
+  readonly kind: 'move' | 'split' | 'join';
+  /** The moved range, or the parents. */
+  readonly ranges: readonly RangeId[];
+  readonly because: string;
+}
+
+/** Something that no decision here can put right, or a copy that nobody asked for and nobody dares to drop. */
+export interface Problem {
+  readonly range: RangeId;
+  readonly node: NodeIdent;
+  readonly because: string;
+}
+
+/** A node that is not to be given a range for a while. */
+export interface Avoidance {
+  readonly range: RangeId;
+  readonly node: NodeIdent;
+  readonly untilMs: number;
+}
+
+export interface Decision {
+  readonly groups: readonly ChangeGroup[];
+  readonly commands: readonly WantedCommand[];
+  readonly steps: readonly Step[];
+  /** Of the ranges looked at: why one that should come on does not. */
+  readonly waiting: ReadonlyMap<RangeId, string>;
+  readonly ended: readonly Ended[];
+  readonly avoid: readonly Avoidance[];
+  readonly problems: readonly Problem[];
+  /** When to look again although nothing may have happened by then. */
+  readonly wakeAtMs: number | undefined;
+}
