@@ -1,0 +1,421 @@
+import * as grpc from '@grpc/grpc-js';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { KVService } from '../proto/gen/kv/kv.js';
+import { DebugService, OperationsService, OrchestratorService, type NodeResponse, type RangeResponse, type RunEvent, type RunRequest } from '../proto/gen/ranger/controller.js';
+import { PlacementState, RangeNodeState, RangeState, type RangeInfo } from '../proto/gen/ranger/types.js';
+import { addService } from '../proto/serve.js';
+import { systemClock } from '../runtime/clock.js';
+import { AppError } from '../runtime/errors.js';
+import { silentLogger } from '../runtime/log.js';
+import { runCli } from './cli.js';
+import type { Io, Output } from './io.js';
+
+const META = { ident: 1n, start: Buffer.alloc(0), end: Buffer.from('m') };
+
+const INFO: RangeInfo = {
+  meta: META,
+  state: RangeNodeState.ACTIVE,
+  info: { keys: 1234n, splits: ['f'], bytes: 2048n, readsPerSecond: 12.5, writesPerSecond: 0, split: Buffer.from('f') },
+  epoch: 3n,
+  progress: undefined,
+  lastError: '',
+  serving: true,
+};
+
+const RANGE: RangeResponse = {
+  meta: META,
+  state: RangeState.RS_ACTIVE,
+  parents: [],
+  children: [2n],
+  placements: [{ placement: { node: '5200', state: PlacementState.PS_ACTIVE, index: 0 }, rangeInfo: INFO }],
+  epoch: 3n,
+  waiting: '',
+};
+
+const CHILD: RangeResponse = {
+  meta: { ident: 2n, start: Buffer.from('m'), end: Buffer.from([0xff]) },
+  state: RangeState.RS_SUBSUMING,
+  parents: [1n],
+  children: [],
+  placements: [{ placement: { node: '5201', state: PlacementState.PS_PENDING, index: 1 }, rangeInfo: undefined }],
+  epoch: 4n,
+  waiting: 'node 5201 is not reachable',
+};
+
+const NODE: NodeResponse = {
+  node: { ident: '5200', address: 'localhost:5200', wantDrain: false, reachable: true, incarnation: 'ab12' },
+  ranges: [{ meta: META, state: PlacementState.PS_ACTIVE, info: INFO }],
+};
+
+const events: RunEvent[] = [
+  { event: { $case: 'started', started: { description: 'move R1 5200 -> 5201', ranges: [1n] } } },
+  { event: { $case: 'progress', progress: { range: 1n, node: '5201', keys: 250n, bytes: 2500n, keysTotal: 1000n, elapsedMs: 10n } } },
+  { event: { $case: 'progress', progress: { range: 1n, node: '5201', keys: 750n, bytes: 7500n, keysTotal: 1000n, elapsedMs: 510n } } },
+  { event: { $case: 'step', step: { text: 'R1 P0@5200: Active -> Inactive', range: 1n, placement: 0, node: '5200', from: 'Active', to: 'Inactive', elapsedMs: 600n } } },
+  { event: { $case: 'done', done: { elapsedMs: 612n, keys: 1000n, bytes: 10_000n, ranges: [1n] } } },
+];
+
+type Behaviour = 'reports' | 'knows no reports' | 'refuses' | 'hangs' | 'dies';
+
+/** A controller and a store in one process, which behave as they are told. */
+class FakeCluster {
+  server = new grpc.Server();
+  behaviour: Behaviour = 'reports';
+  readonly ran: RunRequest[] = [];
+  readonly orchestrated: object[] = [];
+  readonly stored = new Map<string, Buffer>();
+  onHang: (() => void) | undefined;
+
+  constructor() {
+    const deps = { logger: silentLogger };
+    addService(this.server, DebugService, {
+      rangesList: async () => ({ ranges: [RANGE, CHILD] }),
+      range: async ({ range }) => {
+        if (range === 1n) return RANGE;
+        throw new AppError('NOT_FOUND', `there is no range ${range}; ranges are 1 and 2`);
+      },
+      nodesList: async () => ({ nodes: [NODE] }),
+      node: async () => NODE,
+    }, deps);
+    const orchestrate = async (request: object): Promise<object> => {
+      this.orchestrated.push(request);
+      return {};
+    };
+    addService(this.server, OrchestratorService, { move: orchestrate, split: orchestrate, join: orchestrate }, deps);
+    addService(this.server, OperationsService, {
+      run: async (call) => {
+        this.ran.push(call.request);
+        if (this.behaviour === 'knows no reports') throw new AppError('UNIMPLEMENTED', 'unknown method Run');
+        if (this.behaviour === 'refuses') throw new AppError('ABORTED', 'node 5021 does not exist, did you mean 5201?');
+        const some = this.behaviour === 'reports' ? events : events.slice(0, 2);
+        for (const event of some) call.write(event);
+        if (this.behaviour === 'reports') call.end();
+        else this.onHang?.();
+      },
+    }, deps);
+    addService(this.server, KVService, {
+      get: async ({ key }) => {
+        const value = this.stored.get(key.toString('latin1'));
+        if (!value) throw new AppError('NOT_FOUND', 'no such key');
+        return { value, epoch: 1n, offset: 2n };
+      },
+      put: async ({ key, value }) => {
+        if (value) this.stored.set(key.toString('latin1'), value);
+        else this.stored.delete(key.toString('latin1'));
+        return { epoch: 1n, offset: 2n };
+      },
+      dump: async () => ({ pairs: [] }),
+    }, deps);
+  }
+}
+
+class Captured implements Output {
+  readonly chunks: Buffer[] = [];
+  constructor(readonly isTTY: boolean) {}
+
+  write(text: string | Uint8Array, written?: () => void): boolean {
+    this.chunks.push(Buffer.from(text as string));
+    written?.();
+    return true;
+  }
+
+  get text(): string {
+    return Buffer.concat(this.chunks).toString('utf8');
+  }
+}
+
+const cluster = new FakeCluster();
+let address = '';
+
+beforeAll(async () => {
+  const port = await new Promise<number>((resolve, reject) => {
+    cluster.server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) => {
+      if (error) reject(error);
+      else resolve(bound);
+    });
+  });
+  address = `127.0.0.1:${port}`;
+});
+afterAll(() => {
+  cluster.server.forceShutdown();
+});
+afterEach(() => {
+  cluster.behaviour = 'reports';
+  cluster.onHang = undefined;
+  cluster.ran.length = 0;
+  cluster.orchestrated.length = 0;
+});
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly bytes: Buffer;
+  readonly err: string;
+}
+
+interface World {
+  readonly tty?: boolean;
+  readonly stdin?: string | Buffer;
+  readonly onInterrupt?: Io['onInterrupt'];
+}
+
+async function* chunksOf(content: string | Buffer): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(content as string);
+}
+
+async function run(words: readonly string[], world: World = {}): Promise<Outcome> {
+  const stdout = new Captured(world.tty ?? false);
+  const stderr = new Captured(world.tty ?? false);
+  const io: Io = {
+    stdout,
+    stderr,
+    env: { NO_COLOR: '1' },
+    clock: systemClock,
+    stdin: chunksOf(world.stdin ?? ''),
+    readFile: (path) => chunksOf(`contents of ${path}`),
+    onInterrupt: world.onInterrupt ?? (() => () => undefined),
+  };
+  const code = await runCli(words, io, '1.2.3');
+  return { code, out: stdout.text, bytes: Buffer.concat(stdout.chunks), err: stderr.text };
+}
+
+describe('a pipe gets JSON', () => {
+  it('of nodes, in proto names, with what is not set', async () => {
+    const { code, out } = await run(['nodes', '--addr', address]);
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toEqual({
+      nodes: [
+        {
+          node: { ident: '5200', address: 'localhost:5200', want_drain: false, reachable: true, incarnation: 'ab12' },
+          ranges: [
+            {
+              meta: { ident: '1', start: '', end: 'bQ==' },
+              state: 'PS_ACTIVE',
+              info: {
+                meta: { ident: '1', start: '', end: 'bQ==' },
+                state: 'ACTIVE',
+                info: { keys: '1234', splits: ['f'], bytes: '2048', reads_per_second: 12.5, writes_per_second: 0, split: 'Zg==' },
+                epoch: '3',
+                progress: null,
+                last_error: '',
+                serving: true,
+              },
+            },
+          ],
+        },
+      ],
+    });
+  });
+
+  it('of ranges and of one range', async () => {
+    const all = JSON.parse((await run(['ranges', '--addr', address])).out) as { ranges: unknown[] };
+    const one: unknown = JSON.parse((await run(['r', '1', '--addr', address])).out);
+    expect(all.ranges[0]).toEqual(one);
+    expect(all.ranges[1]).toMatchObject({ state: 'RS_SUBSUMING', parents: ['1'], children: [], placements: [{ range_info: null }] });
+  });
+
+  it('also on a terminal with --json, and not with --no-json', async () => {
+    expect(JSON.parse((await run(['nodes', '--json', '--addr', address], { tty: true })).out)).toHaveProperty('nodes');
+    expect((await run(['nodes', '--no-json', '--addr', address])).out).toMatch(/^NODE +ADDRESS/);
+  });
+});
+
+describe('a terminal gets tables', () => {
+  it('of ranges', async () => {
+    const { out } = await run(['ranges', '--addr', address], { tty: true });
+    expect(out).toBe(
+      [
+        'RANGE   KEYS            STATE       PLACEMENTS        COUNT    SIZE   READS/S   WRITES/S   WAITING FOR',
+        'R1      [-inf, m)       Active      P0@5200 Active    1,234   2 KiB        13          0',
+        'R2      [m, b64:/w==)   Subsuming   P1@5201 Pending       -       -         -          -   node 5201 is not reachable',
+        '',
+      ].join('\n'),
+    );
+  });
+
+  it('of one range, one node and all nodes', async () => {
+    expect((await run(['range', '1', '--addr', address], { tty: true })).out).toMatch(/range: +R1 \[-inf, m\)\n.*children: +R2\nhalved at: +f\n\nPLACEMENT.*P0@5200 +Active +Active +1,234/s);
+    expect((await run(['node', '5200', '--addr', address], { tty: true })).out).toMatch(/node: +5200\naddress: +localhost:5200\nstatus: +up\n.*R1 +\[-inf, m\) +Active +Active/s);
+    expect((await run(['nodes', '--addr', address], { tty: true })).out).toMatch(/5200 +localhost:5200 +up +1 +1 +1,234/);
+  });
+});
+
+describe('a graph', () => {
+  it('shows ranges, placements and lineage', async () => {
+    const { code, out } = await run(['ranges', '-render', '-addr', address]);
+    expect(code).toBe(0);
+    expect(out).toContain('R1 -> R2;');
+    expect(out).toContain('<b>R2</b> [m, b64:/w==)');
+    expect(out).toContain('Subsuming: node 5201 is not reachable');
+    expect(out.startsWith('digraph ranges {')).toBe(true);
+  });
+
+  it('cannot be drawn of a request', async () => {
+    const { code, out, err } = await run(['ranges', '--render', '--request', '--addr', address]);
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toContain('give one of them');
+  });
+});
+
+describe('operations', () => {
+  it('tell their steps as they happen, and draw the copying', async () => {
+    const { code, out, err } = await run(['move', '1', '5201', '--addr', address], { tty: true });
+    expect(code).toBe(0);
+    expect(out).toBe('move R1 5200 -> 5201\nR1 P0@5200: Active -> Inactive\ndone in 612 ms, 1,000 keys (9.8 KiB) copied; serving now: R1\n');
+    expect(err).toContain('75%  750 of 1,000 keys  1,000 keys/s  1 s left');
+    expect(cluster.ran).toEqual([{ operation: { $case: 'move', move: { range: 1n, node: '5201' } } }]);
+  });
+
+  it('print the answer as the Go tool does into a pipe, and nothing else', async () => {
+    expect(await run(['m', '1', '5201', '--addr', address])).toMatchObject({ code: 0, out: '{}\n', err: '' });
+  });
+
+  it('print steps as JSON lines on standard error on demand', async () => {
+    const { out, err } = await run(['move', '1', '--steps', '--addr', address]);
+    const lines = err.trim().split('\n').map((line) => JSON.parse(line) as { kind: string });
+    expect(out).toBe('{}\n');
+    expect(lines.map((line) => line.kind)).toEqual(['started', 'progress', 'progress', 'step']);
+  });
+
+  it('fall back to the plain call with a controller that reports no steps', async () => {
+    cluster.behaviour = 'knows no reports';
+    const { code, out } = await run(['split', '1', 'b64:/wA=', '5200', '5202', '--addr', address], { tty: true });
+    expect(code).toBe(0);
+    expect(out).toMatch(/^done in \d+ ms\n$/);
+    expect(cluster.orchestrated).toEqual([{ range: 1n, boundary: Buffer.from([0xff, 0]), nodeLeft: '5200', nodeRight: '5202' }]);
+  });
+
+  it('that are refused say why, with status 1', async () => {
+    cluster.behaviour = 'refuses';
+    const { code, out, err } = await run(['j', '2', '3', '5021', '--addr', address]);
+    expect([code, out]).toEqual([1, '']);
+    expect(err).toBe('rangerctl: join refused: node 5021 does not exist, did you mean 5201?\n');
+  });
+
+  it('go on after a time-out, and say so', async () => {
+    cluster.behaviour = 'hangs';
+    const { code, err } = await run(['move', '1', '--timeout', '300ms', '--addr', address]);
+    expect(code).toBe(4);
+    expect(err).toBe('rangerctl: not done within 300ms: the operation goes on; `rangerctl range 1` shows how it goes\n');
+  });
+
+  it('go on after Ctrl-C, and say so', async () => {
+    cluster.behaviour = 'hangs';
+    const { code, err } = await run(['move', '1', '--addr', address], {
+      tty: true,
+      onInterrupt: (callback) => {
+        // The controller has accepted when the first report comes; the answer needs a moment to travel.
+        cluster.onHang = () => setTimeout(callback, 200);
+        return () => undefined;
+      },
+    });
+    expect(code).toBe(130);
+    expect(err).toContain('detached: the operation goes on');
+  });
+});
+
+describe('--request', () => {
+  it('prints what would be sent, and sends nothing', async () => {
+    const requests = await Promise.all(
+      [['move', '1', '5201'], ['move', 'R1'], ['s', '1', 'm', '5200', '5202'], ['j', '2', '3', '5201'], ['n', '5200'], ['ranges'], ['put', 'a', 'x'], ['del', 'a']].map(
+        async (words) => JSON.parse((await run([...words, '--request', '--addr', 'localhost:1'])).out) as unknown,
+      ),
+    );
+    expect(requests).toEqual([
+      { range: '1', node: '5201' },
+      { range: '1', node: '' },
+      { range: '1', boundary: 'bQ==', node_left: '5200', node_right: '5202' },
+      { range_left: '2', range_right: '3', node: '5201' },
+      { node: '5200' },
+      {},
+      { key: 'YQ==', value: 'eA==' },
+      { key: 'YQ==' },
+    ]);
+    expect(cluster.ran).toEqual([]);
+  });
+});
+
+describe('values', () => {
+  it('go in as text, from standard input and from a file, and come out as they are', async () => {
+    const binary = Buffer.from([0, 255, 10, 128]);
+    await run(['put', 'greeting', 'hello', '--proxy', address]);
+    await run(['put', 'b64:/w==', '--proxy', address], { stdin: binary });
+    await run(['put', 'dash', '-', '--addr', address], { stdin: 'from stdin' });
+    await run(['put', 'file', '@some/path', '--addr', address]);
+    await run(['put', 'empty', '', '--addr', address]);
+    expect((await run(['get', 'greeting', '--proxy', address])).out).toBe('hello');
+    expect((await run(['get', 'b64:/w==', '--proxy', address])).bytes).toEqual(binary);
+    expect((await run(['get', 'dash', '--proxy', address])).out).toBe('from stdin');
+    expect((await run(['get', 'file', '--proxy', address])).out).toBe('contents of some/path');
+    expect(await run(['get', 'empty', '--proxy', address])).toMatchObject({ code: 0, out: '' });
+  });
+
+  it('are shown to people as text, or as b64:… when they are none', async () => {
+    await run(['put', 'text', 'grüße', '--proxy', address]);
+    await run(['put', 'escape', '--proxy', address], { stdin: '\x1b[2J' });
+    expect((await run(['get', 'text', '--proxy', address], { tty: true })).out).toBe('grüße\n');
+    expect((await run(['get', 'escape', '--proxy', address], { tty: true })).out).toBe('b64:G1sySg==\n');
+    expect(JSON.parse((await run(['get', 'text', '--json', '--proxy', address])).out)).toEqual({ value: Buffer.from('grüße').toString('base64'), epoch: '1', offset: '2' });
+  });
+
+  it('that are gone are not found, with a status of its own', async () => {
+    await run(['put', 'gone', 'x', '--proxy', address]);
+    expect((await run(['del', 'gone', '--proxy', address])).code).toBe(0);
+    expect(await run(['get', 'gone', '--proxy', address])).toMatchObject({ code: 3, out: '', err: 'rangerctl: key gone is absent\n' });
+  });
+
+  it('that are too long are refused before they are sent', async () => {
+    const { code, err } = await run(['put', 'long', '--proxy', 'localhost:1'], { stdin: Buffer.alloc(8 * 1024 * 1024 + 1) });
+    expect(code).toBe(2);
+    expect(err).toContain('8 MiB');
+  });
+});
+
+describe('what goes wrong is said in one line, with what to do', () => {
+  const cases: [string, readonly string[], number, RegExp][] = [
+    ['an unknown command', ['mvoe', '1'], 2, /"mvoe" is no command, did you mean move\?/],
+    ['an unknown flag', ['nodes', '--frob'], 2, /unknown flag: --frob; see `rangerctl nodes --help`/],
+    ['a missing argument', ['move'], 2, /Missing 1 required arg: range/],
+    ['an argument too many', ['nodes', 'x'], 2, /Unexpected argument: x/],
+    ['a range that is no number', ['range', '1x'], 2, /the range is "1x", but must be the number of a range/],
+    ['range 0', ['move', '0'], 2, /the range is "0"/],
+    ['a range beyond all numbers', ['move', '9007199254740993'], 2, /must be the number of a range/],
+    ['an empty key', ['get', ''], 2, /key is empty/],
+    ['a key too long', ['get', 'x'.repeat(1025)], 2, /1024 bytes/],
+    ['base64 that is none', ['split', '1', 'b64:!'], 2, /must be base64/],
+    ['an empty boundary', ['split', '1', ''], 2, /the boundary: key is empty/],
+    ['an address that is none', ['nodes', '--addr', 'what'], 2, /--addr is "what", but must be host:port/],
+    ['a time-out that is none', ['nodes', '--timeout', 'soon'], 2, /--timeout is "soon", but must be a duration/],
+    ['nobody there', ['nodes', '--addr', '127.0.0.1:1'], 4, /cannot reach the controller at 127\.0\.0\.1:1 \(connection refused\): is it running\? start one with bin\/dev, or give --addr/],
+    ['a range joined with itself', ['join', '2', '2'], 2, /cannot be joined with itself/],
+  ];
+  it.each(cases)('%s', async (_, words, code, message) => {
+    const outcome = await run(words);
+    expect(outcome).toMatchObject({ code, out: '' });
+    expect(outcome.err).toMatch(message);
+    expect(outcome.err.trim().split('\n')).toHaveLength(1);
+  });
+
+  it('a range that is not there', async () => {
+    expect(await run(['range', '9', '--addr', address])).toMatchObject({ code: 3, err: 'rangerctl: there is no range 9; ranges are 1 and 2\n' });
+  });
+});
+
+describe('help', () => {
+  it('is there for everything', async () => {
+    const root = await run(['--help']);
+    expect(root.out).toContain('Exit status');
+    for (const command of ['ranges', 'range', 'nodes', 'node', 'move', 'split', 'join', 'put', 'get', 'del']) {
+      expect(root.out).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
+      const { code, out } = await run([command, '--help']);
+      expect(code).toBe(0);
+      expect(out).toContain(`$ rangerctl ${command}`);
+      expect(out).toContain('--addr');
+    }
+    expect((await run(['help', 'move'])).out).toBe((await run(['m', '-help'])).out);
+  });
+
+  it('tells the version', async () => {
+    expect((await run(['--version'])).out).toMatch(/^rangerctl 1\.2\.3 node-v/);
+  });
+});

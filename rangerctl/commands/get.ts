@@ -1,0 +1,46 @@
+import { string } from '@oclif/core/args';
+import { formatKey } from '../../model/key.js';
+import { AppError } from '../../runtime/errors.js';
+import { DATA_FLAGS, DATA_TIMEOUT_MS, DataCommand, type StoredValue } from '../data.js';
+import { readKey } from '../inputs.js';
+import { print } from '../io.js';
+
+export default class Get extends DataCommand {
+  static override summary = 'Print the value of a key.';
+  static override description = [
+    'Print the value of a key.',
+    'A pipe or a file gets exactly the bytes of the value. A terminal gets text as it is, and b64:… for anything else.',
+    'A key that is absent is told on standard error, with exit status 3.',
+  ].join('\n');
+  static override examples = ['<%= config.bin %> get greeting', '<%= config.bin %> get photo > cat.jpg'];
+  static override args = { key: string({ required: true, ignoreStdin: true, description: 'The key; b64:… for bytes that are not text.' }) };
+  static override flags = DATA_FLAGS;
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(Get);
+    const key = readKey(args.key, 'the key');
+    const timeoutMs = this.timeoutMs(flags, DATA_TIMEOUT_MS);
+    const address = this.dataAddress(flags);
+    if (flags.request) return this.printDataRequest({ kind: 'get', key });
+    const stored = await this.withData(address, (kv) => kv.get(key, { timeoutMs }));
+    if (!stored) throw new AppError('NOT_FOUND', `key ${formatKey(key)} is absent`);
+    if (flags.json) await this.printJson(json(stored));
+    else if (this.io.stdout.isTTY === true) await this.printText(shown(stored.value));
+    else await print(this.io.stdout, stored.value);
+  }
+}
+
+/** kv.GetResponse, as the other commands print messages. */
+function json(stored: StoredValue): object {
+  return { value: stored.value.toString('base64'), epoch: String(stored.epoch), offset: String(stored.offset) };
+}
+
+/** Text for people; control characters could do anything to a terminal. */
+function shown(value: Buffer): string {
+  const text = value.toString('utf8');
+  const printable = !text.startsWith('b64:') && Buffer.from(text, 'utf8').equals(value) && !UNPRINTABLE.test(text);
+  return printable ? text : `b64:${value.toString('base64')}`;
+}
+
+// eslint-disable-next-line no-control-regex -- control characters are what is looked for
+const UNPRINTABLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/;

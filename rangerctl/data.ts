@@ -1,0 +1,58 @@
+import { string } from '@oclif/core/flags';
+import type { UnaryKv } from '../client/unary.js';
+import { type Key, keyToBytes } from '../model/key.js';
+import { messageOf } from '../runtime/errors.js';
+import { BaseCommand, COMMON_FLAGS } from './base.js';
+import { UsageError } from './failure.js';
+import { readAddress, readValue } from './inputs.js';
+
+export type { StoredValue } from '../client/unary.js';
+
+export const DATA_FLAGS = {
+  ...COMMON_FLAGS,
+  proxy: string({ summary: 'The proxy, or a node. (default: localhost:5100)', helpValue: 'HOST:PORT', env: 'RANGERCTL_PROXY' }),
+  addr: string({ summary: 'The same as --proxy, which wins when both are given.', helpValue: 'HOST:PORT' }),
+};
+
+export const DATA_TIMEOUT_MS = 10_000;
+
+type DataRequest =
+  | { readonly kind: 'get'; readonly key: Key }
+  | { readonly kind: 'put'; readonly key: Key; readonly value: Buffer }
+  | { readonly kind: 'delete'; readonly key: Key };
+
+/** What put, get and del share: they talk to a proxy, not to the controller. */
+export abstract class DataCommand extends BaseCommand {
+  /** `--addr` is "where this command sends its request", so for these commands it names a proxy or node. */
+  protected dataAddress(flags: { readonly proxy?: string | undefined; readonly addr?: string | undefined }): string {
+    const flag = flags.proxy === undefined && flags.addr !== undefined ? '--addr' : '--proxy';
+    const address = readAddress(flags.proxy ?? flags.addr ?? 'localhost:5100', flag, 'localhost:5100');
+    this.peer = { role: 'proxy', address, flag };
+    return address;
+  }
+
+  protected async withData<T>(address: string, use: (kv: UnaryKv) => Promise<T>): Promise<T> {
+    const { UnaryKv } = await import('../client/unary.js');
+    const kv = new UnaryKv({ addresses: [address], clock: this.io.clock });
+    try {
+      return await use(kv);
+    } finally {
+      kv.close();
+    }
+  }
+
+  protected async fileValue(path: string): Promise<Buffer> {
+    try {
+      return await readValue(this.io.readFile(path), path);
+    } catch (thrown) {
+      if (thrown instanceof UsageError) throw thrown;
+      throw new UsageError(`cannot read ${path}: ${messageOf(thrown)}`);
+    }
+  }
+
+  /** kv.GetRequest or kv.PutRequest in the names of proto/; a put without a value deletes. */
+  protected async printDataRequest(request: DataRequest): Promise<void> {
+    const key = keyToBytes(request.key).toString('base64');
+    await this.printJson(request.kind === 'put' ? { key, value: request.value.toString('base64') } : { key });
+  }
+}
