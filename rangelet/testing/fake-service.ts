@@ -11,8 +11,9 @@ export interface Call {
   fail(reason: unknown): void;
 }
 
-/** A service whose methods wait until a test says how they end. */
+/** A service whose methods wait until a test says how they end, or succeed at once when `willing`. */
 export class FakeService implements RangeService {
+  willing = false;
   readonly calls: Call[] = [];
   readonly open = new Map<RangeId, Call>();
   readonly sources: { range: RangeMeta; parents: readonly Parent[] }[] = [];
@@ -60,6 +61,7 @@ export class FakeService implements RangeService {
       };
       this.calls.push(call);
       this.open.set(range.id, call);
+      if (this.willing) call.succeed();
     });
   }
 }
