@@ -110,7 +110,7 @@ export class Router {
       },
     };
     this.subscription = options.owners.changes.subscribe(() => {
-      this.wakeLater();
+      this.wake();
     });
     this.pipes.keep(options.owners.addresses());
   }

@@ -60,7 +60,8 @@ class GrpcTransport implements NodeTransport {
     private readonly clock: Clock,
   ) {
     this.client = new grpc.Client(address, grpc.credentials.createInsecure(), {
-      ...channelOptions(),
+      // A node that only stalls must not be taken for one that froze: that leaves the fate of writes unknown.
+      ...channelOptions({ keepaliveMs: 1000, keepaliveTimeoutMs: 2000 }),
       // The pipe is one stream for everything: the default window of 64 KiB would be its brake.
       'grpc-node.flow_control_window': 4 * 1024 * 1024,
       // A channel of its own, so that closing it closes the connection.

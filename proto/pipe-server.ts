@@ -14,7 +14,10 @@ import {
 } from './kv-codec.js';
 import { failCall } from './serve.js';
 
-export type PipeReply = Omit<PipeResponseFrame, 'id'>;
+export type PipeReply = Omit<PipeResponseFrame, 'id'> & {
+  /** Called once when the answer has left this process, or never will. */
+  readonly left?: (() => void) | undefined;
+};
 
 /**
  * Begins to work on a get or put, and calls `reply` once when it is done, at once or
@@ -22,7 +25,12 @@ export type PipeReply = Omit<PipeResponseFrame, 'id'>;
  * more; a reply after that is ignored. Key and value point into a larger message:
  * copy what is kept.
  */
-export type PipeHandler = (request: PipeRequestFrame, reply: (answer: PipeReply) => void) => (() => void) | undefined;
+export type PipeHandler = (
+  request: PipeRequestFrame,
+  reply: (answer: PipeReply) => void,
+  /** How long the caller waits at most; undefined when it did not say. */
+  timeoutMs?: number,
+) => (() => void) | undefined;
 
 export interface PipeServerOptions {
   readonly handler: PipeHandler;
@@ -72,11 +80,15 @@ interface Work {
   cancel: (() => void) | undefined;
 }
 
+type QueuedAnswer = PipeResponseFrame & Pick<PipeReply, 'left'>;
+
 class PipeServerStream {
   private readonly working = new Map<number, Work>();
   private workingBytes = 0;
-  private answers: PipeResponseFrame[] = [];
+  private answers: QueuedAnswer[] = [];
   private answersBytes = 0;
+  /** What to call when messages that were given to the connection have been taken. */
+  private readonly departing = new Set<readonly (() => void)[]>();
   private flushDue = false;
   private unwrittenBytes = 0;
   private unwrittenMessages = 0;
@@ -135,9 +147,12 @@ class PipeServerStream {
   private onOver(): void {
     this.phase = 'over';
     this.backlog = [];
+    const unsent = this.answers;
     this.answers = [];
     const abandoned = [...this.working.values()];
     this.working.clear();
+    for (const answer of unsent) answer.left?.();
+    for (const departures of [...this.departing]) this.depart(departures);
     for (const work of abandoned) work.cancel?.();
   }
 
@@ -186,7 +201,10 @@ class PipeServerStream {
     this.working.set(id, work);
     this.workingBytes += work.bytes;
     const reply = (answer: PipeReply): void => {
-      if (this.working.get(id) !== work) return;
+      if (this.working.get(id) !== work) {
+        answer.left?.();
+        return;
+      }
       this.release(id, work);
       this.answer(id, answer);
     };
@@ -220,6 +238,7 @@ class PipeServerStream {
       value: reply.value,
       epoch: reply.epoch,
       offset: reply.offset,
+      left: reply.left,
     });
     this.answersBytes += pipeFrameLength(reply);
     if (this.answersBytes >= BATCH_BYTES || this.answers.length >= BATCH_ANSWERS) this.flush();
@@ -239,16 +258,16 @@ class PipeServerStream {
   private flush(): void {
     while (this.phase !== 'over' && this.answers.length > 0) {
       if (this.unwrittenMessages >= UNWRITTEN_MESSAGES_MAX || this.unwrittenBytes >= UNWRITTEN_BYTES_MAX) return;
-      this.write(encodePipeResponses(this.takeBatch()));
+      this.write(this.takeBatch());
     }
     this.endIfDone();
   }
 
-  private takeBatch(): PipeResponseFrame[] {
+  private takeBatch(): QueuedAnswer[] {
     let taken = 0;
     let bytes = 0;
     while (taken < this.answers.length && taken < BATCH_ANSWERS && bytes < BATCH_BYTES) {
-      bytes += pipeFrameLength(this.answers[taken++] as PipeResponseFrame);
+      bytes += pipeFrameLength(this.answers[taken++] as QueuedAnswer);
     }
     const batch = this.answers.slice(0, taken);
     this.answers = this.answers.slice(taken);
@@ -256,16 +275,25 @@ class PipeServerStream {
     return batch;
   }
 
-  private write(message: Buffer): void {
+  private write(batch: readonly QueuedAnswer[]): void {
+    const message = encodePipeResponses(batch);
+    const departures = batch.flatMap(({ left }) => (left ? [left] : []));
     this.unwrittenBytes += message.length;
     this.unwrittenMessages++;
+    if (departures.length > 0) this.departing.add(departures);
     this.call.write(message, () => {
+      this.depart(departures);
       this.unwrittenBytes -= message.length;
       this.unwrittenMessages--;
       if (this.phase === 'over') return;
       this.flush();
       if (this.backlog.length > 0) this.work();
     });
+  }
+
+  private depart(departures: readonly (() => void)[]): void {
+    if (!this.departing.delete(departures)) return;
+    for (const left of departures) left();
   }
 }
 
