@@ -4,19 +4,19 @@ import { CANCEL, GET, PUT } from '../proto/kv-codec.js';
 import { silentLogger } from '../runtime/log.js';
 import { ManualClock, settle } from '../test/cluster/manual-clock.js';
 import { type Answer, type Exchange, type Loss, Pipe } from './pipe.js';
-import { FakeNode, ManualTurn } from './testing.js';
+import { FakeNode, ManualTurn } from './testing/fakes.js';
 
 class TestExchange implements Exchange {
   pipeId = 0;
   pipeWritten = false;
+  readonly deadlineAt = 10_000;
   readonly keyBytes: Buffer;
   readonly answers: (Answer | Loss)[] = [];
 
   constructor(
     key: string,
-    readonly action: number = GET,
-    readonly value: Buffer | undefined = undefined,
-    readonly deadlineAt: number = 10_000,
+    readonly action: number,
+    readonly value: Buffer | undefined,
   ) {
     this.keyBytes = Buffer.from(key);
   }
@@ -30,7 +30,7 @@ class TestExchange implements Exchange {
   }
 }
 
-const get = (key: string): TestExchange => new TestExchange(key);
+const get = (key: string): TestExchange => new TestExchange(key, GET, undefined);
 const put = (key: string, value: Buffer): TestExchange => new TestExchange(key, PUT, value);
 const broken = { code: status.UNAVAILABLE, details: 'Connection dropped' };
 

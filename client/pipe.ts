@@ -1,4 +1,4 @@
-import { status } from '@grpc/grpc-js';
+import { CODE } from '../proto/codes.js';
 import {
   CANCEL,
   decodePipeResponses,
@@ -307,7 +307,7 @@ export class Pipe {
       answers = decodePipeResponses(bytes);
     } catch (thrown) {
       stream.cancel();
-      this.onEnd(stream, { code: status.INTERNAL, details: `it sent what is no answer: ${messageOf(thrown)}` });
+      this.onEnd(stream, { code: CODE.INTERNAL, details: `it sent what is no answer: ${messageOf(thrown)}` });
       return;
     }
     this.backoffMs = BACKOFF_MIN_MS;
@@ -324,15 +324,15 @@ export class Pipe {
 
   private onEnd(stream: PipeStream, end: EndStatus): void {
     if ((this.state.is !== 'opening' && this.state.is !== 'open') || this.state.stream !== stream) return;
-    if (end.code === status.UNIMPLEMENTED) {
+    if (end.code === CODE.UNIMPLEMENTED) {
       this.state = { is: 'unary' };
       this.options.logger.info('node knows no pipe, so it gets unary calls', { address: this.address });
       this.loseStream({ notApplied: true, reason: 'the node knows no pipe' });
       this.options.onUsable();
       return;
     }
-    this.waitToReconnect(end.code === status.OK ? 'the node ended the connection' : `the connection failed: ${end.details}`);
-    this.loseStream({ notApplied: end.code === status.OK, reason: this.failure });
+    this.waitToReconnect(end.code === CODE.OK ? 'the node ended the connection' : `the connection failed: ${end.details}`);
+    this.loseStream({ notApplied: end.code === CODE.OK, reason: this.failure });
     this.closeIfDone();
   }
 
@@ -405,8 +405,8 @@ function frameLength(exchange: Exchange): number {
 /** Servers that die show as the first, servers that shut down sometimes as one of the others. */
 function isConnectionLoss(end: EndStatus): boolean {
   return (
-    end.code === status.UNAVAILABLE ||
-    end.code === status.CANCELLED ||
-    (end.code === status.INTERNAL && end.details.includes('RST_STREAM'))
+    end.code === CODE.UNAVAILABLE ||
+    end.code === CODE.CANCELLED ||
+    (end.code === CODE.INTERNAL && end.details.includes('RST_STREAM'))
   );
 }

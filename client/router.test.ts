@@ -5,7 +5,7 @@ import { silentLogger } from '../runtime/log.js';
 import { ManualClock, settle } from '../test/cluster/manual-clock.js';
 import type { Answer } from './pipe.js';
 import { Router, type RouterOptions } from './router.js';
-import { FakeNode, FakeOwners, ManualTurn } from './testing.js';
+import { FakeNode, FakeOwners, ManualTurn } from './testing/fakes.js';
 
 let clock: ManualClock;
 let turn: ManualTurn;

@@ -1,4 +1,4 @@
-import { status } from '@grpc/grpc-js';
+import { CODE } from '../proto/codes.js';
 import { formatKey, type Key, keyFromBytes } from '../model/key.js';
 import { keyProblem, valueProblem } from '../model/limits.js';
 import { GET, NO_BYTES, PUT } from '../proto/kv-codec.js';
@@ -142,7 +142,7 @@ export class Router {
     this.closed = true;
     this.subscription.unsubscribe();
     this.pipes.close();
-    for (const request of [...this.held]) this.finish(request, failure(status.UNAVAILABLE, 'shutting down'));
+    for (const request of [...this.held]) this.finish(request, failure(CODE.UNAVAILABLE, 'shutting down'));
     this.wheel.close();
   }
 
@@ -155,17 +155,17 @@ export class Router {
   ): Ticket | undefined {
     const problem = keyProblem(keyBytes.length) ?? (value && valueProblem(value.length));
     if (problem !== undefined) {
-      done(failure(status.INVALID_ARGUMENT, problem));
+      done(failure(CODE.INVALID_ARGUMENT, problem));
       return undefined;
     }
     const timeoutMs = timeout ?? this.timeoutMs;
     if (timeoutMs <= 0) {
-      done(failure(status.DEADLINE_EXCEEDED, 'the deadline had passed when the request arrived'));
+      done(failure(CODE.DEADLINE_EXCEEDED, 'the deadline had passed when the request arrived'));
       return undefined;
     }
     const bytes = REQUEST_BYTES + keyBytes.length + (action === GET ? this.answerBytes : (value?.length ?? 0));
     if (this.closed || !this.budget.take(bytes)) {
-      done(this.closed ? failure(status.UNAVAILABLE, 'shutting down') : this.overload(bytes));
+      done(this.closed ? failure(CODE.UNAVAILABLE, 'shutting down') : this.overload(bytes));
       return undefined;
     }
     const deadlineAt = this.clock.now() + timeoutMs;
@@ -182,7 +182,7 @@ export class Router {
     const { used, maxBytes } = this.budget;
     const limit = this.options.limitName ?? 'maxBytesInFlight';
     return failure(
-      status.RESOURCE_EXHAUSTED,
+      CODE.RESOURCE_EXHAUSTED,
       `${used} bytes of requests and answers are on their way, and ${bytes} more would exceed the limit of ${maxBytes} (${limit}): try again later`,
     );
   }
@@ -273,18 +273,18 @@ export class Router {
     request.pipe?.cancel(request);
     const node = request.owner ? formatOwner(request.owner) : 'the node';
     const fate = request.isRead ? '' : ': whether the write was applied is unknown';
-    this.finish(request, failure(status.DEADLINE_EXCEEDED, `no answer from ${node} within ${describeMs(request.timeoutMs)}${fate}`));
+    this.finish(request, failure(CODE.DEADLINE_EXCEEDED, `no answer from ${node} within ${describeMs(request.timeoutMs)}${fate}`));
   }
 
   private onAnswer(request: RoutedRequest, answer: Answer): void {
     if (request.phase !== 'sent') return;
     const { owner } = request;
-    if (owner && (answer.code === status.ABORTED || answer.code === status.FAILED_PRECONDITION)) {
+    if (owner && (answer.code === CODE.ABORTED || answer.code === CODE.FAILED_PRECONDITION)) {
       request.obstacle = { is: 'refused', by: owner, because: answer.message };
       this.dispatch(request, false);
       return;
     }
-    if (owner && request.isRead && answer.code === status.UNAVAILABLE) {
+    if (owner && request.isRead && answer.code === CODE.UNAVAILABLE) {
       this.hold(request, { is: 'unreachable', node: owner, because: answer.message });
       return;
     }
@@ -306,7 +306,7 @@ export class Router {
     }
     const node = owner ? formatOwner(owner) : 'the node';
     const fate = request.isRead ? '' : ' after the write was sent: whether it was applied is unknown';
-    this.finish(request, failure(status.UNAVAILABLE, `${node}: ${loss.reason}${fate}`));
+    this.finish(request, failure(CODE.UNAVAILABLE, `${node}: ${loss.reason}${fate}`));
   }
 
   private abandon(request: RoutedRequest): void {
@@ -337,12 +337,12 @@ function heldTooLong(request: RoutedRequest, nodes: number): Answer {
   switch (obstacle.is) {
     case 'noOwner': {
       const hint = nodes === 0 ? 'no node is known: are any running?' : '`rangerctl ranges` shows which range waits for what';
-      return failure(status.FAILED_PRECONDITION, `no node serves key ${shortKey(request.key)}, ${waited} for one: ${hint}`);
+      return failure(CODE.FAILED_PRECONDITION, `no node serves key ${shortKey(request.key)}, ${waited} for one: ${hint}`);
     }
     case 'refused':
-      return failure(status.FAILED_PRECONDITION, `${waited} for ${formatOwner(obstacle.by)}, which refuses: ${obstacle.because}`);
+      return failure(CODE.FAILED_PRECONDITION, `${waited} for ${formatOwner(obstacle.by)}, which refuses: ${obstacle.because}`);
     case 'unreachable':
-      return failure(status.UNAVAILABLE, `${waited} for ${formatOwner(obstacle.node)}, which cannot be reached: ${obstacle.because}. Nothing was applied`);
+      return failure(CODE.UNAVAILABLE, `${waited} for ${formatOwner(obstacle.node)}, which cannot be reached: ${obstacle.because}. Nothing was applied`);
     default:
       return unreachable(obstacle);
   }

@@ -1,4 +1,5 @@
 import * as grpc from '@grpc/grpc-js';
+import { CODE } from '../proto/codes.js';
 import { channelOptions } from '../proto/channel.js';
 import { GET, decodeValue, encodeGetRequest, encodePutRequest, NO_BYTES, type ValueFrame } from '../proto/kv-codec.js';
 import type { Clock } from '../runtime/clock.js';
@@ -46,7 +47,7 @@ export interface NodeTransport {
 export type TransportFactory = (address: string) => NodeTransport;
 
 const NO_ANSWER: ValueFrame = { value: NO_BYTES, epoch: 0, offset: 0 };
-const OK: EndStatus = { code: grpc.status.OK, details: '' };
+const OK: EndStatus = { code: CODE.OK, details: '' };
 
 export function grpcTransports(clock: Clock): TransportFactory {
   return (address) => new GrpcTransport(address, clock);
@@ -87,8 +88,13 @@ class GrpcTransport implements NodeTransport {
     // The status says the same; without a listener the process would end.
     call.on('error', () => undefined);
     return {
-      write: (message, written) => void call.write(message, written),
-      setPaused: (paused) => void (paused ? call.pause() : call.resume()),
+      write: (message, written) => {
+        call.write(message, written);
+      },
+      setPaused: (paused) => {
+        if (paused) call.pause();
+        else call.resume();
+      },
       cancel: () => {
         call.cancel();
       },

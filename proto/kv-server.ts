@@ -1,5 +1,6 @@
-import * as grpc from '@grpc/grpc-js';
+import type * as grpc from '@grpc/grpc-js';
 import type { Clock } from '../runtime/clock.js';
+import { CODE } from './codes.js';
 import { AppError } from '../runtime/errors.js';
 import { decodeKeyAndValue, encodeGetResponse, encodePutResponse, GET, PUT, type ValueFrame } from './kv-codec.js';
 import type { PipeHandler, PipeReply } from './pipe-server.js';
@@ -61,7 +62,7 @@ class ServedCall {
     const { request } = this.call;
     if (request instanceof AppError) {
       this.callback(toServiceError(request));
-      this.observe(grpc.status.INVALID_ARGUMENT);
+      this.observe(CODE.INVALID_ARGUMENT);
       return;
     }
     if (this.cancelled) return;
@@ -78,7 +79,7 @@ class ServedCall {
     this.answered = true;
     this.observe(answer.code);
     if (answer.left) this.expectDeparture(answer.left);
-    if (answer.code === grpc.status.OK) this.callback(null, answer);
+    if (answer.code === CODE.OK) this.callback(null, answer);
     else this.callback(toServiceStatus(answer));
   };
 
@@ -89,7 +90,7 @@ class ServedCall {
       return;
     }
     this.answered = true;
-    this.observe(this.hasTime() ? grpc.status.CANCELLED : grpc.status.DEADLINE_EXCEEDED);
+    this.observe(this.hasTime() ? CODE.CANCELLED : CODE.DEADLINE_EXCEEDED);
     this.cancel?.();
   };
 
@@ -128,7 +129,7 @@ function toServiceStatus(answer: PipeReply): { code: number; details: string } {
 }
 
 function refuseDump(_call: unknown, callback: grpc.sendUnaryData<Buffer>): void {
-  callback({ code: grpc.status.UNIMPLEMENTED, details: 'Dump is answered by the node that has the range: ask it there' });
+  callback(toServiceError(new AppError('UNIMPLEMENTED', 'Dump is answered by the node that has the range: ask it there')));
 }
 
 /** Damage is found here, but can only be answered by the handler: grpc-js would call it INTERNAL. */

@@ -1,5 +1,6 @@
 import * as grpc from '@grpc/grpc-js';
 import type { Turn } from '../runtime/turn.js';
+import { CODE } from './codes.js';
 import { AppError, messageOf } from '../runtime/errors.js';
 import {
   CANCEL,
@@ -194,7 +195,7 @@ class PipeServerStream {
       return;
     }
     if (action !== GET && action !== PUT) {
-      this.answer(id, failure(grpc.status.UNIMPLEMENTED, `requests.action ${action} is not known here`));
+      this.answer(id, failure(CODE.UNIMPLEMENTED, `requests.action ${action} is not known here`));
       return;
     }
     const work: Work = { bytes: pipeFrameLength(request), cancel: undefined };
@@ -211,7 +212,7 @@ class PipeServerStream {
     try {
       work.cancel = this.options.handler(request, reply);
     } catch (thrown) {
-      reply(failure(grpc.status.INTERNAL, messageOf(thrown)));
+      reply(failure(CODE.INTERNAL, messageOf(thrown)));
     }
   }
 

@@ -11,7 +11,7 @@ import { PipeAction, PipeClient, type PipeResponse } from '../proto/gen/kv/pipe.
 import { systemClock } from '../runtime/clock.js';
 import { silentLogger } from '../runtime/log.js';
 import { type Proxy, type ProxyOptions, startProxy } from './proxy.js';
-import { SharedData, TestNode, type TestNodeOptions } from './testing.js';
+import { SharedData, TestNode, type TestNodeOptions } from './testing/test-node.js';
 
 let coordination: MemoryCoordination;
 let data: SharedData;

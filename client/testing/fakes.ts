@@ -1,9 +1,9 @@
 import { Subject } from 'rxjs';
-import { type Key, keyFromText } from '../model/key.js';
-import { CANCEL, decodePipeRequests, encodePipeResponses, NO_BYTES, type PipeRequestFrame, type PipeResponseFrame, type ValueFrame } from '../proto/kv-codec.js';
-import type { Turn } from '../runtime/turn.js';
-import type { Owner, Owners } from './owners.js';
-import type { EndStatus, NodeTransport, PipeEvents, PipeStream, UnaryRequest } from './transport.js';
+import { type Key, keyFromText } from '../../model/key.js';
+import { CANCEL, decodePipeRequests, encodePipeResponses, NO_BYTES, type PipeRequestFrame, type PipeResponseFrame, type ValueFrame } from '../../proto/kv-codec.js';
+import type { Turn } from '../../runtime/turn.js';
+import type { Owner, Owners } from '../owners.js';
+import type { EndStatus, NodeTransport, PipeEvents, PipeStream, UnaryRequest } from '../transport.js';
 
 /* Stand-ins for the network and the cluster, for unit tests of what routes. */
 

@@ -1,19 +1,20 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import * as grpc from '@grpc/grpc-js';
-import { formatKey, type Key, keyFromBytes } from '../model/key.js';
-import { containsKey } from '../model/interval.js';
-import type { RangeId, RangeMeta } from '../model/range.js';
-import { NO_LOAD } from '../model/report.js';
-import { serverOptions } from '../proto/channel.js';
-import { rangeMetaToWire } from '../proto/convert.js';
-import { NodeClient, type ServeRequest } from '../proto/gen/ranger/node.js';
-import { GET, NO_BYTES } from '../proto/kv-codec.js';
-import { addKvServer } from '../proto/kv-server.js';
-import { addPipeService, type PipeHandler, type PipeReply } from '../proto/pipe-server.js';
-import { Rangelet } from '../rangelet/rangelet.js';
-import { systemClock } from '../runtime/clock.js';
-import { endOfTurn } from '../runtime/turn.js';
+import { formatKey, type Key, keyFromBytes } from '../../model/key.js';
+import { containsKey } from '../../model/interval.js';
+import type { RangeId, RangeMeta } from '../../model/range.js';
+import { NO_LOAD } from '../../model/report.js';
+import { serverOptions } from '../../proto/channel.js';
+import { CODE } from '../../proto/codes.js';
+import { rangeMetaToWire } from '../../proto/convert.js';
+import { NodeClient, type ServeRequest } from '../../proto/gen/ranger/node.js';
+import { GET, NO_BYTES } from '../../proto/kv-codec.js';
+import { addKvServer } from '../../proto/kv-server.js';
+import { addPipeService, type PipeHandler, type PipeReply } from '../../proto/pipe-server.js';
+import { Rangelet } from '../../rangelet/rangelet.js';
+import { systemClock } from '../../runtime/clock.js';
+import { endOfTurn } from '../../runtime/turn.js';
 
 /* A cluster of small nodes over real sockets, for the tests of what stands before nodes. */
 
@@ -183,15 +184,15 @@ export class TestNode {
     if (this.fault) return { ...this.fault, value: NO_BYTES, epoch: 0, offset: 0 };
     const at = keyFromBytes(key);
     const range = [...this.ranges.values()].find((meta) => containsKey(meta, at));
-    if (!range) return failure(grpc.status.ABORTED, `no range here holds ${formatKey(at)}`);
-    if (!this.active.has(range.id)) return failure(grpc.status.FAILED_PRECONDITION, `R${range.id} is not writable here`);
+    if (!range) return failure(CODE.ABORTED, `no range here holds ${formatKey(at)}`);
+    if (!this.active.has(range.id)) return failure(CODE.FAILED_PRECONDITION, `R${range.id} is not writable here`);
     this.served++;
     return action === GET ? this.read(at) : this.write(at, value);
   }
 
   private read(key: Key): PipeReply {
     const value = this.options.data.values.get(key);
-    return value ? { ...OK, value } : failure(grpc.status.NOT_FOUND, `key ${formatKey(key)} is not there`);
+    return value ? { ...OK, value } : failure(CODE.NOT_FOUND, `key ${formatKey(key)} is not there`);
   }
 
   private write(key: Key, value: Buffer | undefined): PipeReply {
