@@ -1,0 +1,77 @@
+import type { Interval } from '../../model/interval.js';
+import type { Key } from '../../model/key.js';
+import type { RangeId } from '../../model/range.js';
+import type { LogRecord, StoredPair } from '../storage/storage.js';
+
+/**
+ * What travels between a source and a follower; see proto/kv/follow.proto for the
+ * meaning of each field. The two ends know only these, so the simulator can carry
+ * them as it likes.
+ */
+export interface FollowStart {
+  readonly range: RangeId;
+  readonly follower: Follower;
+  readonly span: Interval;
+  /** Go on behind this offset; undefined asks for a snapshot. */
+  readonly resumeAfter: number | undefined;
+  /** With `resumeAfter`: the snapshot as of then still lacks the keys from here on. */
+  readonly snapshotFrom: Key | undefined;
+}
+
+export interface Follower {
+  readonly range: RangeId;
+  readonly node: string;
+  readonly incarnation: string;
+  readonly address: string;
+}
+
+export type ToSource =
+  | { readonly type: 'start'; readonly start: FollowStart }
+  | { readonly type: 'ack'; readonly offset: number }
+  | { readonly type: 'takeOver'; readonly epoch: number };
+
+export type ToFollower =
+  | {
+      readonly type: 'begin';
+      /** Where the snapshot begins; undefined when records come at once. */
+      readonly snapshotFrom: Key | undefined;
+      readonly offset: number;
+      readonly epoch: number;
+      readonly keys: number;
+    }
+  | {
+      readonly type: 'chunk';
+      readonly pairs: readonly StoredPair[];
+      /** Where the next chunk begins; undefined after the last. */
+      readonly next: Key | undefined;
+      readonly endOffset: number;
+    }
+  | { readonly type: 'records'; readonly records: readonly LogRecord[]; readonly endOffset: number }
+  | HandOver
+  | { readonly type: 'refused'; readonly reason: string; readonly active: boolean };
+
+export interface HandOver {
+  readonly type: 'handOver';
+  readonly epoch: number;
+  readonly offset: number;
+  readonly logEpoch: number;
+  readonly void: boolean;
+  readonly incarnation: string;
+}
+
+/** The follower's end of one connection to a source. */
+export interface FollowConnection {
+  send(message: ToSource): void;
+  /** Ends when the connection does; throws AppError when it broke or was refused. */
+  readonly messages: AsyncIterable<ToFollower>;
+  close(): void;
+}
+
+export type FollowTransport = (address: string, start: FollowStart) => FollowConnection;
+
+/** The source's end. */
+export interface SourceChannel {
+  /** Resolves when the follower can take more; rejects once the connection is over. */
+  send(message: ToFollower): Promise<void>;
+  readonly signal: AbortSignal;
+}

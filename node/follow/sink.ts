@@ -1,0 +1,102 @@
+import { type Interval, overlaps } from '../../model/interval.js';
+import { type Key, keyFromBytes, successor } from '../../model/key.js';
+import { AppError } from '../../runtime/errors.js';
+import type { Copies } from '../range/copies.js';
+import type { Copy } from '../range/copy.js';
+import type { Retention } from '../range/retention.js';
+import type { LinkRecord } from '../storage/copy-record.js';
+import type { Commit, LogRecord, Storage, StoredPair } from '../storage/storage.js';
+import type { Link } from './link.js';
+import type { ToFollower } from './messages.js';
+
+/** Where a link puts what it is sent. Each promise resolves when it is durable. */
+export interface LinkSink {
+  begin(link: Link, message: Extract<ToFollower, { type: 'begin' }>): Promise<void>;
+  /** All pairs of `span` at the source. */
+  chunk(link: Link, span: Interval, pairs: readonly StoredPair[]): Promise<void>;
+  records(link: Link, records: readonly LogRecord[]): Promise<void>;
+}
+
+/** Keys looked at in one go when what a snapshot lacks is removed. */
+const MERGE_PAGE = 4_000;
+
+/** Puts what a link is sent into a copy. */
+export class CopySink implements LinkSink {
+  constructor(
+    private readonly deps: { readonly storage: Storage; readonly copies: Copies; readonly retention: Retention },
+    private readonly copy: Copy,
+  ) {}
+
+  async begin(link: Link, message: Extract<ToFollower, { type: 'begin' }>): Promise<void> {
+    if (message.snapshotFrom === undefined || !this.keepsLog(link)) return;
+    // The log here goes on from the snapshot; what was before it has a gap behind it.
+    const { copy } = this;
+    copy.advance(message.offset);
+    await this.deps.copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset } }], {
+      trims: [{ range: copy.meta.id, through: message.offset, countMax: Number.MAX_SAFE_INTEGER }],
+    });
+  }
+
+  async chunk(link: Link, span: Interval, pairs: readonly StoredPair[]): Promise<void> {
+    this.refuseOwned(link.span);
+    const stale = this.staleKeys(span, pairs);
+    let first = stale.next().value ?? [];
+    for (const page of stale) {
+      await this.deps.storage.commit({ removeKeys: first });
+      first = page;
+    }
+    await this.deps.storage.commit({ pairs, removeKeys: first });
+  }
+
+  async records(link: Link, records: readonly LogRecord[]): Promise<void> {
+    this.refuseOwned(link.span);
+    const { copy } = this;
+    const last = records[records.length - 1];
+    const writes: Commit = this.keepsLog(link) ? { appends: [{ range: copy.meta.id, records }] } : { apply: records };
+    const resumable = link.resumableAt;
+    const saving =
+      resumable === undefined || copy.fetching
+        ? this.deps.storage.commit(writes)
+        : this.deps.copies.save([{ copy, record: { ...copy.record, links: withLink(copy.record.links, link, resumable) } }], writes);
+    await saving;
+    if (!last || !this.keepsLog(link)) return;
+    copy.advance(last.offset);
+    this.deps.retention.added(copy, records);
+  }
+
+  /** A copy continues the log of its own range; from another range's log it takes only the writes. */
+  private keepsLog(link: Link): boolean {
+    return link.range === this.copy.meta.id;
+  }
+
+  /** Pages of the keys here that the source does not have (any more). */
+  private *staleKeys(span: Interval, pairs: readonly StoredPair[]): Generator<Key[]> {
+    let rest: Interval | undefined = span;
+    let kept: Set<Key> | undefined;
+    while (rest) {
+      const here: Key[] = this.deps.storage.keys(rest, MERGE_PAGE);
+      const last: Key | undefined = here[here.length - 1];
+      if (here.length > 0) {
+        kept ??= new Set(pairs.map(({ key }) => keyFromBytes(key)));
+        const known = kept;
+        yield here.filter((key) => !known.has(key));
+      }
+      rest = here.length < MERGE_PAGE || last === undefined ? undefined : { start: successor(last), end: span.end };
+    }
+  }
+
+  /** A copy that may write is newer than anything that could be followed: that must never be overwritten. */
+  private refuseOwned(span: Interval): void {
+    for (const copy of this.deps.copies.all()) {
+      if (copy.record.owned.some((owned) => overlaps(owned, span))) {
+        throw new AppError('ABORTED', `R${copy.meta.id} on this node holds newer writes of the same keys`);
+      }
+    }
+  }
+}
+
+export function withLink(links: readonly LinkRecord[], link: Link, offset: number): LinkRecord[] {
+  const others = links.filter((other) => other.range !== link.range || other.start !== link.span.start);
+  return [...others, { start: link.span.start, end: link.span.end, range: link.range, address: link.address, offset }];
+}
+

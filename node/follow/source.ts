@@ -1,0 +1,250 @@
+import { type Interval, formatInterval, overlaps } from '../../model/interval.js';
+import type { Key } from '../../model/key.js';
+import { AppError, assert } from '../../runtime/errors.js';
+import type { Copies } from '../range/copies.js';
+import type { Copy } from '../range/copy.js';
+import { intersectAll, sameSpan, subtractAll } from '../range/span-set.js';
+import type { EpochFences } from '../../rangelet/fences.js';
+import type { Storage } from '../storage/storage.js';
+import type { FollowStart, SourceChannel, ToFollower, ToSource } from './messages.js';
+
+export interface SourceDeps {
+  readonly storage: Storage;
+  readonly copies: Copies;
+  readonly fences: EpochFences;
+  readonly log: LogRetention;
+  /** Lets waiting requests go between two chunks. */
+  readonly yieldTurn: () => Promise<void>;
+}
+
+/** Keeps what followers still need; see range/retention.ts. */
+export interface LogRetention {
+  hold(copy: Copy): LogHold;
+}
+
+export interface LogHold {
+  offset: number;
+  release(): void;
+}
+
+/** Large enough to cost little, small enough that a request waits for a chunk only milliseconds. */
+const CHUNK = { countMax: 2_000, bytesMax: 256 * 1024 };
+
+/**
+ * Serves one follower: a snapshot if it needs one, then the log as it grows, and in
+ * the end, when asked, the right to write.
+ *
+ * The snapshot is fuzzy (each chunk is read afresh, so no old pages are kept alive
+ * however long it takes) and made consistent by replaying the log from its start:
+ * records carry whole values, so applying one twice changes nothing.
+ */
+export class FollowSource {
+  private takeOverEpoch: number | undefined;
+  /** Everything of the log up to here is on its way to the follower. */
+  private sent = 0;
+  private hold: LogHold | undefined;
+  private wake: () => void = () => undefined;
+
+  constructor(
+    private readonly deps: SourceDeps,
+    private readonly start: FollowStart,
+    private readonly channel: SourceChannel,
+  ) {}
+
+  receive(message: Exclude<ToSource, { type: 'start' }>): void {
+    if (message.type === 'takeOver') this.takeOverEpoch = message.epoch;
+    else if (this.hold) this.hold.offset = Math.max(this.hold.offset, message.offset);
+    this.wake();
+  }
+
+  /** Runs until the connection is over. Rejects with the reason to tell the follower. */
+  async run(): Promise<void> {
+    const copy = this.deps.copies.get(this.start.range);
+    if (!copy || copy.fetching) {
+      await this.serveAbsent();
+      return;
+    }
+    const hold = this.deps.log.hold(copy);
+    this.hold = hold;
+    const stopWatching = copy.watch(() => {
+      this.wake();
+    });
+    const onAbort = (): void => {
+      this.wake();
+    };
+    this.channel.signal.addEventListener('abort', onAbort);
+    try {
+      const position = await this.serveSnapshot(copy, hold);
+      await this.serveLog(copy, position);
+    } finally {
+      this.channel.signal.removeEventListener('abort', onAbort);
+      stopWatching();
+      hold.release();
+    }
+  }
+
+  /** Without a copy there is nothing to follow, but a right that never arrived can be given up. */
+  private async serveAbsent(): Promise<void> {
+    const stop = new Promise<void>((resolve) => {
+      this.channel.signal.addEventListener('abort', () => {
+        resolve();
+      });
+    });
+    const asked = new Promise<void>((resolve) => {
+      this.wake = resolve;
+      if (this.takeOverEpoch !== undefined) resolve();
+    });
+    if (this.start.resumeAfter === undefined) {
+      throw new AppError('NOT_FOUND', `range ${this.start.range} is not on this node`);
+    }
+    await this.channel.send({ type: 'begin', snapshotFrom: undefined, offset: this.start.resumeAfter, epoch: 0, keys: 0 });
+    await Promise.race([asked, stop]);
+    if (this.channel.signal.aborted || this.takeOverEpoch === undefined) return;
+    await this.channel.send(await this.giveUp(this.takeOverEpoch, this.start.resumeAfter));
+    await stop;
+  }
+
+  private async serveSnapshot(copy: Copy, hold: LogHold): Promise<number> {
+    const { resumeAfter, snapshotFrom } = this.start;
+    const canResume = resumeAfter !== undefined && this.logReaches(copy, resumeAfter);
+    const offset = canResume ? resumeAfter : copy.committedOffset;
+    hold.offset = offset;
+    const from = canResume ? snapshotFrom : this.start.span.start;
+    const keys = from === undefined ? 0 : this.countKeys({ ...this.start.span, start: from });
+    await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch: copy.record.logEpoch, keys });
+    if (from !== undefined) await this.sendChunks(copy, from);
+    return offset;
+  }
+
+  private logReaches(copy: Copy, after: number): boolean {
+    if (after < copy.record.baseOffset || after > copy.lastOffset) return false;
+    const bounds = this.deps.storage.logBounds(copy.meta.id);
+    return after >= copy.committedOffset || (bounds !== undefined && bounds.first <= after + 1);
+  }
+
+  private countKeys(span: Interval): number {
+    const { skipped } = this.deps.storage.stride(span, 10_000_000);
+    return skipped;
+  }
+
+  private async sendChunks(copy: Copy, from: Key): Promise<void> {
+    let next: Key | undefined = from;
+    while (next !== undefined) {
+      this.stopIfOver(copy);
+      const chunk = this.deps.storage.scan({ start: next, end: this.start.span.end }, CHUNK);
+      next = chunk.next;
+      await this.channel.send({ type: 'chunk', pairs: chunk.pairs, next, endOffset: copy.lastOffset });
+      await this.deps.yieldTurn();
+    }
+  }
+
+  private async serveLog(copy: Copy, from: number): Promise<void> {
+    this.sent = from;
+    for (;;) {
+      this.stopIfOver(copy);
+      if (this.sent < copy.committedOffset) {
+        this.sent = await this.sendRecords(copy, this.sent);
+      } else if (this.takeOverEpoch !== undefined) {
+        const epoch = this.takeOverEpoch;
+        this.takeOverEpoch = undefined;
+        const answer = await this.handOver(copy, epoch);
+        if (answer) await this.channel.send(answer);
+      } else {
+        await this.nextWake(copy);
+      }
+    }
+  }
+
+  private async sendRecords(copy: Copy, position: number): Promise<number> {
+    const end = copy.committedOffset;
+    const all = this.deps.storage.readLog(copy.meta.id, position, CHUNK.bytesMax);
+    if (all.length === 0) {
+      // The offsets in between belong to writes that failed; nothing is missing.
+      return end;
+    }
+    const last = all[all.length - 1]?.offset ?? end;
+    const { start, end: spanEnd } = this.start.span;
+    const from = Buffer.from(start, 'latin1');
+    const to = spanEnd === '' ? undefined : Buffer.from(spanEnd, 'latin1');
+    const records = all.filter(({ key }) => key.compare(from) >= 0 && (!to || key.compare(to) < 0));
+    await this.channel.send({ type: 'records', records, endOffset: last });
+    return last;
+  }
+
+  private nextWake(copy: Copy): Promise<void> {
+    return new Promise((resolve) => {
+      this.wake = resolve;
+      const ready = this.sent < copy.committedOffset || this.takeOverEpoch !== undefined || copy.gone;
+      if (ready || this.channel.signal.aborted) resolve();
+    });
+  }
+
+  private stopIfOver(copy: Copy): void {
+    if (this.channel.signal.aborted) throw new AppError('CANCELLED', 'the follower is gone');
+    if (copy.gone) throw new AppError('ABORTED', `range ${copy.meta.id} was dropped from this node`);
+  }
+
+  /**
+   * Gives the right to write away, durably, before it says so. Undefined when
+   * records came up that the follower must have first.
+   */
+  private async handOver(copy: Copy, epoch: number): Promise<ToFollower | undefined> {
+    const { span, follower } = this.start;
+    const { id } = copy.meta;
+    const fence = this.deps.fences.get(id);
+    if (epoch !== 0 && epoch < fence) return refused(`R${id} here has seen epoch ${fence}, which is newer than ${epoch}`);
+    await this.deps.fences.raise(id, epoch);
+    this.stopIfOver(copy);
+    if (copy.record.state === 'Active') return { ...refused(`R${id} is still active here`), active: true };
+    assert(copy.quiet, 'an inactive copy has no write on its way');
+    if (copy.committedOffset > this.sent) {
+      this.takeOverEpoch = epoch;
+      return undefined;
+    }
+    if (copy.owns(span)) return this.giveAway(copy, epoch);
+    const earlier = copy.record.handed.filter((given) => overlaps(given, span));
+    const again = earlier.find((given) => sameSpan(given, span) && given.range === follower.range && given.incarnation === follower.incarnation);
+    if (again) return this.handOverMessage(copy, epoch, again.offset);
+    const other = earlier[0];
+    if (other) return refused(`R${id} handed ${formatInterval(other)} to R${other.range} on ${other.node} at epoch ${other.epoch}`);
+    if (intersectAll(copy.record.owned, span).length > 0) {
+      return refused(`R${id} here may write only ${copy.record.owned.map(formatInterval).join(' ')}`);
+    }
+    return this.giveUp(epoch, copy.committedOffset);
+  }
+
+  private async giveAway(copy: Copy, epoch: number): Promise<ToFollower> {
+    const { span, follower } = this.start;
+    const offset = copy.committedOffset;
+    const given = { start: span.start, end: span.end, range: follower.range, node: follower.node, incarnation: follower.incarnation, address: follower.address, epoch, offset };
+    await this.deps.copies.save([
+      {
+        copy,
+        record: {
+          ...copy.record,
+          state: 'Inactive',
+          owned: subtractAll(copy.record.owned, [span]),
+          handed: [...copy.record.handed, given],
+        },
+      },
+    ]);
+    return this.handOverMessage(copy, epoch, offset);
+  }
+
+  private handOverMessage(copy: Copy, epoch: number, offset: number): ToFollower {
+    return { type: 'handOver', epoch, offset, logEpoch: copy.record.logEpoch, void: false, incarnation: this.deps.storage.incarnation };
+  }
+
+  /** Never had it; the raised fence keeps a hand-over that is still on its way from being taken. */
+  private async giveUp(epoch: number, offset: number): Promise<ToFollower> {
+    const fence = this.deps.fences.get(this.start.range);
+    if (epoch < fence) return refused(`R${this.start.range} here has seen epoch ${fence}, which is newer than ${epoch}`);
+    await this.deps.fences.raise(this.start.range, epoch);
+    return { type: 'handOver', epoch, offset, logEpoch: 0, void: true, incarnation: this.deps.storage.incarnation };
+  }
+}
+
+function refused(reason: string): Extract<ToFollower, { type: 'refused' }> {
+  return { type: 'refused', reason, active: false };
+}
+

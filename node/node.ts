@@ -1,0 +1,127 @@
+import type * as grpc from '@grpc/grpc-js';
+import { type EpochFences } from '../rangelet/fences.js';
+import { Rangelet } from '../rangelet/rangelet.js';
+import type { RangeletHooks, RestoredRange } from '../rangelet/options.js';
+import type { Clock } from '../runtime/clock.js';
+import { type AppError, messageOf } from '../runtime/errors.js';
+import type { Logger } from '../runtime/log.js';
+import type { FollowTransport } from './follow/messages.js';
+import type { SourceDeps } from './follow/source.js';
+import { removeLeftovers } from './range/cleanup.js';
+import { CommitQueue } from './range/commit-queue.js';
+import { Copies } from './range/copies.js';
+import { KeyValues } from './range/data.js';
+import { Estimator } from './range/estimate.js';
+import { durableFences } from './range/fences.js';
+import { Retention, type RetentionLimits } from './range/retention.js';
+import { KvRangeService, type Patience } from './range/service.js';
+import type { Storage } from './storage/storage.js';
+
+export interface NodeOptions {
+  readonly storage: Storage;
+  readonly transport: FollowTransport;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly ident: string;
+  /** Where peers dial this node. */
+  readonly address: string;
+  /** Resolves once requests that wait have had their turn. */
+  readonly yieldTurn: () => Promise<void>;
+  /** What is on the disk is unknown: the process must end, and start again from it. */
+  readonly onFatal: (error: AppError) => void;
+  readonly limits: NodeLimits;
+  readonly hooks?: RangeletHooks;
+}
+
+export interface NodeLimits {
+  readonly writeBytesMax: number;
+  readonly retention: RetentionLimits;
+  readonly patience: Patience;
+}
+
+export const DEFAULT_LIMITS: NodeLimits = {
+  writeBytesMax: 64 * 1024 * 1024,
+  retention: { keepBytes: 16 * 1024 * 1024, holdBytesMax: 1024 * 1024 * 1024 },
+  patience: { fetchMs: 10_000, handOverMs: 5_000 },
+};
+
+/** A storage node without its sockets: what main.ts puts on a port, and the simulator into a cluster. */
+export class KvNode {
+  readonly rangelet: Rangelet;
+  readonly data: KeyValues;
+  readonly copies: Copies;
+  readonly sources: SourceDeps;
+  readonly queue: CommitQueue;
+  private readonly fences: EpochFences;
+  private readonly service: KvRangeService;
+
+  constructor(private readonly options: NodeOptions) {
+    const { storage, clock, logger, limits, yieldTurn, ident, address } = options;
+    this.copies = new Copies(storage);
+    this.fences = durableFences(storage);
+    const retention = new Retention(storage, limits.retention);
+    const estimator = new Estimator(storage, clock, yieldTurn);
+    this.queue = new CommitQueue(storage, {
+      bytesMax: limits.writeBytesMax,
+      onFatal: options.onFatal,
+      onCommitted: (copy, records) => {
+        retention.added(copy, records);
+      },
+    });
+    this.data = new KeyValues(storage, this.copies, this.queue);
+    this.sources = { storage, copies: this.copies, fences: this.fences, log: retention, yieldTurn };
+    this.service = new KvRangeService({
+      storage,
+      copies: this.copies,
+      fences: this.fences,
+      retention,
+      estimator,
+      transport: options.transport,
+      clock,
+      logger,
+      yieldTurn,
+      ident,
+      address,
+      patience: limits.patience,
+    });
+    this.rangelet = new Rangelet({
+      service: this.service,
+      clock,
+      logger,
+      ident,
+      incarnation: storage.incarnation,
+      fences: this.fences,
+      restored: this.restored(),
+      ...(options.hooks ? { hooks: options.hooks } : {}),
+    });
+  }
+
+  /** Goes on where the last process ended: follows what it followed, and removes what it left half done. */
+  start(): void {
+    this.service.resume();
+    const { storage, logger, yieldTurn } = this.options;
+    removeLeftovers(storage, this.copies, logger, yieldTurn).catch((thrown: unknown) => {
+      logger.warn('could not remove what an interrupted operation left', { error: messageOf(thrown) });
+    });
+  }
+
+  register(server: grpc.Server): void {
+    this.rangelet.register(server);
+  }
+
+  private restored(): RestoredRange[] {
+    return this.copies.all().map(({ meta, record }) => ({
+      meta,
+      state: record.state,
+      epoch: this.fences.get(meta.id),
+    }));
+  }
+
+  async close(): Promise<void> {
+    await this.rangelet.close();
+    await this.service.close();
+    for (const copy of this.copies.all()) this.copies.setAdmitting(copy, false);
+    await Promise.all(this.copies.all().map((copy) => copy.until(() => copy.quiet)));
+    await this.options.storage.close();
+  }
+}

@@ -1,0 +1,114 @@
+import { type Interval, containsKey, overlaps, subtract } from '../../model/interval.js';
+import type { Key } from '../../model/key.js';
+import type { RangeId, RangeMeta } from '../../model/range.js';
+import { assert } from '../../runtime/errors.js';
+import type { CopyRecord } from '../storage/copy-record.js';
+import type { Commit, Storage } from '../storage/storage.js';
+import { Copy } from './copy.js';
+
+export interface RecordChange {
+  readonly copy: Copy;
+  readonly record: CopyRecord;
+}
+
+/** The copies this node has, and the one place where their records change. */
+export class Copies {
+  private readonly byId = new Map<RangeId, Copy>();
+  /** Copies that admit requests, by start key: they never overlap. */
+  private serving: Copy[] = [];
+
+  constructor(private readonly storage: Storage) {
+    for (const record of storage.copies()) {
+      const last = storage.logBounds(record.meta.id)?.last ?? 0;
+      this.byId.set(record.meta.id, new Copy(record, { lastOffset: Math.max(last, record.baseOffset), fetching: false }));
+    }
+    this.index();
+  }
+
+  get(id: RangeId): Copy | undefined {
+    return this.byId.get(id);
+  }
+
+  all(): Copy[] {
+    return [...this.byId.values()];
+  }
+
+  overlapping(span: Interval, except?: Copy): Copy[] {
+    return this.all().filter((copy) => copy !== except && overlaps(copy.meta, span));
+  }
+
+  /** The copy that serves `key`. */
+  servingKey(key: Key): Copy | undefined {
+    let low = 0;
+    let high = this.serving.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.serving[middle] as Copy).meta.start <= key) low = middle + 1;
+      else high = middle;
+    }
+    const copy = this.serving[low - 1];
+    return copy && containsKey(copy.meta, key) ? copy : undefined;
+  }
+
+  /** A copy, serving or not, whose range has `key`. */
+  anyHolding(key: Key): Copy | undefined {
+    return this.all().find((copy) => containsKey(copy.meta, key));
+  }
+
+  /** What of `span` no copy on this node covers. */
+  uncovered(span: Interval): Interval[] {
+    return subtract(span, this.overlapping(span).map((copy) => copy.meta));
+  }
+
+  /** A new copy, known to this process alone until it is saved. */
+  addFetching(meta: RangeMeta): Copy {
+    const record: CopyRecord = { meta, state: 'Inactive', logEpoch: 0, baseOffset: 0, owned: [], handed: [], links: [] };
+    const copy = new Copy(record, { lastOffset: 0, fetching: true });
+    this.byId.set(meta.id, copy);
+    return copy;
+  }
+
+  /**
+   * Changes records, together with the rest of `commit`. The new records hold in
+   * memory at once, so that a check and its change are one step; they are durable
+   * when the promise resolves, and nothing may be promised to others before. When
+   * the disk is full the change is taken back.
+   */
+  async save(changes: readonly RecordChange[], commit: Commit = {}): Promise<void> {
+    const before = changes.map(({ copy }) => copy.record);
+    for (const { copy, record } of changes) copy.record = record;
+    const durable = changes.filter(({ copy }) => !copy.fetching).map(({ record }) => record);
+    try {
+      await this.storage.commit({ ...commit, copies: [...(commit.copies ?? []), ...durable] });
+    } catch (thrown) {
+      changes.forEach(({ copy, record }, i) => {
+        assert(copy.record === record, 'a record changed on top of one that could not be written');
+        copy.record = before[i] as CopyRecord;
+      });
+      throw thrown;
+    } finally {
+      for (const { copy } of changes) copy.notify();
+    }
+  }
+
+  setAdmitting(copy: Copy, admitting: boolean): void {
+    copy.admitting = admitting;
+    this.index();
+    copy.notify();
+  }
+
+  /** Forgets a copy in memory; its record is gone from the storage, or never was there. */
+  forget(copy: Copy): void {
+    copy.gone = true;
+    copy.admitting = false;
+    this.byId.delete(copy.meta.id);
+    this.index();
+    copy.notify();
+  }
+
+  private index(): void {
+    this.serving = this.all()
+      .filter((copy) => copy.admitting)
+      .sort((a, b) => (a.meta.start < b.meta.start ? -1 : 1));
+  }
+}

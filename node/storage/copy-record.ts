@@ -1,0 +1,83 @@
+import { type Interval } from '../../model/interval.js';
+import { type Key, keyFromBytes, keyToBytes } from '../../model/key.js';
+import type { RangeId, RangeMeta } from '../../model/range.js';
+import { AppError } from '../../runtime/errors.js';
+
+/**
+ * What a node remembers of a range it has, durably.
+ *
+ * - Inactive: complete up to `links`, or up to the end of its own log.
+ * - Active: takes writes; it owns the write token of its whole range.
+ */
+export type CopyState = 'Inactive' | 'Active';
+
+export interface CopyRecord {
+  readonly meta: RangeMeta;
+  readonly state: CopyState;
+  /** The epoch of the last activation: what its own writes carry. */
+  readonly logEpoch: number;
+  /** The log holds nothing at or below this offset. */
+  readonly baseOffset: number;
+  /** The spans whose write token is here. */
+  readonly owned: readonly Interval[];
+  /** The spans whose token was given away, until it comes back. */
+  readonly handed: readonly HandedSpan[];
+  /** What the copy follows. */
+  readonly links: readonly LinkRecord[];
+}
+
+export interface HandedSpan extends Interval {
+  readonly range: RangeId;
+  readonly node: string;
+  readonly incarnation: string;
+  /** Where it can be asked back. */
+  readonly address: string;
+  readonly epoch: number;
+  /** The end of the log that went with it. */
+  readonly offset: number;
+}
+
+export interface LinkRecord extends Interval {
+  /** Whose log is followed, and where it is. */
+  readonly range: RangeId;
+  readonly address: string;
+  /** Everything up to here is durable in this copy. */
+  readonly offset: number;
+}
+
+interface SpanJson {
+  start: string;
+  end: string;
+}
+
+const encodeKey = (key: Key): string => keyToBytes(key).toString('base64');
+const decodeKey = (text: string): Key => keyFromBytes(Buffer.from(text, 'base64'));
+const encodeSpan = (span: Interval): SpanJson => ({ start: encodeKey(span.start), end: encodeKey(span.end) });
+const decodeSpan = (span: SpanJson): Interval => ({ start: decodeKey(span.start), end: decodeKey(span.end) });
+
+export function encodeCopy(copy: CopyRecord): Buffer {
+  return Buffer.from(
+    JSON.stringify({
+      ...copy,
+      meta: { ...copy.meta, ...encodeSpan(copy.meta) },
+      owned: copy.owned.map(encodeSpan),
+      handed: copy.handed.map((span) => ({ ...span, ...encodeSpan(span) })),
+      links: copy.links.map((span) => ({ ...span, ...encodeSpan(span) })),
+    }),
+  );
+}
+
+export function decodeCopy(bytes: Buffer): CopyRecord {
+  try {
+    const json = JSON.parse(bytes.toString()) as CopyRecord;
+    return {
+      ...json,
+      meta: { ...json.meta, ...decodeSpan(json.meta) },
+      owned: json.owned.map(decodeSpan),
+      handed: json.handed.map((span) => ({ ...span, ...decodeSpan(span) })),
+      links: json.links.map((span) => ({ ...span, ...decodeSpan(span) })),
+    };
+  } catch (cause) {
+    throw new AppError('DATA_LOSS', `a range record in the data directory is damaged: ${bytes.toString('latin1').slice(0, 80)}`, { cause });
+  }
+}

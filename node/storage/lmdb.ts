@@ -1,0 +1,242 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Database, type RootDatabase, open } from 'lmdb';
+import type { Interval } from '../../model/interval.js';
+import { type Key, NO_KEY, keyFromBytes, keyToBytes, successor } from '../../model/key.js';
+import type { RangeId } from '../../model/range.js';
+import { AppError, messageOf } from '../../runtime/errors.js';
+import { lmdbFileProblem } from '../../runtime/lmdb-file.js';
+import type { Random } from '../../runtime/random.js';
+import { type CopyRecord, decodeCopy, encodeCopy } from './copy-record.js';
+import {
+  FORMAT_VERSION,
+  decodeRecord,
+  decodeValue,
+  encodeRecord,
+  encodeValue,
+  logKey,
+  logKeyOffset,
+  logKeyRange,
+} from './format.js';
+import type { Commit, LogRecord, ScanLimits, ScanResult, Storage, StoredPair, StoredValue } from './storage.js';
+
+type Bytes = Database<Buffer, Buffer>;
+
+/** No stored key is longer, so this sorts behind all of them. */
+const LAST_KEY = Buffer.alloc(1100, 0xff);
+
+export interface LmdbOptions {
+  readonly dir: string;
+  readonly random: Random;
+  /** False trades the last moments before a power failure for speed; a crash of the process loses nothing. */
+  readonly durable: boolean;
+}
+
+/**
+ * Opens or creates the data directory. Throws FAILED_PRECONDITION for one that a
+ * newer version wrote, DATA_LOSS for a damaged one, PERMISSION_DENIED for one that
+ * cannot be written.
+ */
+export function openLmdb(options: LmdbOptions): Storage {
+  const { dir } = options;
+  const env = openEnvironment(options);
+  try {
+    return new LmdbStorage(env, options.random);
+  } catch (thrown) {
+    void env.close();
+    if (thrown instanceof AppError) throw new AppError(thrown.code, `data directory ${dir}: ${thrown.message}`, { cause: thrown });
+    throw openError(dir, thrown);
+  }
+}
+
+function openEnvironment({ dir, durable }: LmdbOptions): RootDatabase<Buffer, Buffer> {
+  try {
+    mkdirSync(dir, { recursive: true });
+    const file = join(dir, 'data.mdb');
+    const problem = lmdbFileProblem(file);
+    if (problem !== undefined) throw new Error(problem);
+    const fresh = !existsSync(file);
+    return open<Buffer, Buffer>({
+      path: file,
+      noSubdir: true,
+      overlappingSync: false,
+      noSync: !durable,
+      maxDbs: 8,
+      // A restart sees the file as it was; a fresh one starts small.
+      ...(fresh ? { mapSize: 16 * 1024 * 1024 } : {}),
+      encoding: 'binary',
+      keyEncoding: 'binary',
+      cache: false,
+      eventTurnBatching: false,
+    });
+  } catch (thrown) {
+    throw openError(dir, thrown);
+  }
+}
+
+function openError(dir: string, thrown: unknown): AppError {
+  const text = messageOf(thrown);
+  if (/EACCES|EROFS|Permission denied|Read-only/i.test(text)) {
+    return new AppError('PERMISSION_DENIED', `data directory ${dir} cannot be written (${text}): give another with --data-dir, or mend its permissions`, { cause: thrown });
+  }
+  if (/ENOSPC|No space/i.test(text)) {
+    return new AppError('RESOURCE_EXHAUSTED', `data directory ${dir}: the disk is full (${text}): free some space and start again`, { cause: thrown });
+  }
+  return new AppError('DATA_LOSS', `data directory ${dir} holds a damaged file (${text}): restore data.mdb from a copy, or start with another --data-dir`, { cause: thrown });
+}
+
+class LmdbStorage implements Storage {
+  readonly incarnation: string;
+  private readonly env: RootDatabase<Buffer, Buffer>;
+  private readonly pairs: Bytes;
+  private readonly log: Bytes;
+  private readonly meta: Database<Buffer, string>;
+
+  constructor(env: RootDatabase<Buffer, Buffer>, random: Random) {
+    this.env = env;
+    this.meta = env.openDB<Buffer, string>({ name: 'meta', encoding: 'binary', keyEncoding: 'ordered-binary' });
+    const format = this.meta.get('format')?.toString();
+    if (format !== undefined && Number(format) !== FORMAT_VERSION) {
+      throw new AppError('FAILED_PRECONDITION', `it is in format ${format}, and this version reads format ${FORMAT_VERSION}: run the version that wrote it, or a newer one`);
+    }
+    const incarnation = this.meta.get('incarnation')?.toString();
+    this.incarnation = incarnation ?? random.hex(8);
+    if (format === undefined || incarnation === undefined) {
+      this.env.transactionSync(() => {
+        this.meta.putSync('format', Buffer.from(String(FORMAT_VERSION)));
+        this.meta.putSync('incarnation', Buffer.from(this.incarnation));
+      });
+    }
+    this.pairs = env.openDB<Buffer, Buffer>({ name: 'pairs', encoding: 'binary', keyEncoding: 'binary' });
+    this.log = env.openDB<Buffer, Buffer>({ name: 'log', encoding: 'binary', keyEncoding: 'binary' });
+  }
+
+  get(key: Buffer): StoredValue | undefined {
+    const bytes = this.pairs.get(key);
+    return bytes && decodeValue(bytes);
+  }
+
+  scan(span: Interval, limits: ScanLimits): ScanResult {
+    const pairs: StoredPair[] = [];
+    let bytes = 0;
+    let next: Key | undefined;
+    for (const { key, value } of this.pairs.getRange({ ...bounds(span), limit: limits.countMax })) {
+      pairs.push({ key, ...decodeValue(value) });
+      bytes += key.length + value.length;
+      if (pairs.length >= limits.countMax || bytes >= limits.bytesMax) {
+        next = successor(keyFromBytes(key));
+        break;
+      }
+    }
+    return { pairs, next };
+  }
+
+  keys(span: Interval, limit: number): Key[] {
+    const keys: Key[] = [];
+    for (const key of this.pairs.getKeys({ ...bounds(span), limit })) keys.push(keyFromBytes(key));
+    return keys;
+  }
+
+  stride(span: Interval, skip: number): { key: Key | undefined; skipped: number } {
+    for (const key of this.pairs.getKeys({ ...bounds(span), offset: skip, limit: 1 })) {
+      return { key: keyFromBytes(key), skipped: skip };
+    }
+    return { key: undefined, skipped: this.pairs.getKeysCount(bounds(span)) };
+  }
+
+  readLog(range: RangeId, after: number, bytesMax: number): LogRecord[] {
+    const records: LogRecord[] = [];
+    let bytes = 0;
+    for (const { key, value } of this.log.getRange({ start: logKey(range, after + 1), end: logKey(range + 1, 0) })) {
+      records.push(decodeRecord(logKeyOffset(key), value));
+      bytes += value.length;
+      if (bytes >= bytesMax) break;
+    }
+    return records;
+  }
+
+  logBounds(range: RangeId): { first: number; last: number } | undefined {
+    const first = this.edge(logKey(range, 0), logKey(range + 1, 0), false);
+    const last = this.edge(logKey(range + 1, 0), logKey(range, 0), true);
+    return first === undefined || last === undefined ? undefined : { first, last };
+  }
+
+  private edge(start: Buffer, end: Buffer, reverse: boolean): number | undefined {
+    for (const key of this.log.getKeys({ start, end, reverse, limit: 1 })) return logKeyOffset(key);
+    return undefined;
+  }
+
+  loggedRanges(): RangeId[] {
+    const ranges: RangeId[] = [];
+    for (let from = 0; ; ) {
+      const [key] = [...this.log.getKeys({ start: logKey(from, 0), limit: 1 })];
+      if (!key) return ranges;
+      ranges.push(logKeyRange(key));
+      from = logKeyRange(key) + 1;
+    }
+  }
+
+  copies(): CopyRecord[] {
+    return this.metaValues('copy/').map(([, value]) => decodeCopy(value));
+  }
+
+  fences(): Map<RangeId, number> {
+    return new Map(this.metaValues('fence/').map(([key, value]) => [Number(key.slice(6)), Number(value.toString())]));
+  }
+
+  private metaValues(prefix: string): [string, Buffer][] {
+    const rows: [string, Buffer][] = [];
+    for (const { key, value } of this.meta.getRange({ start: prefix, end: `${prefix}\uffff` })) rows.push([key, value]);
+    return rows;
+  }
+
+  async commit(commit: Commit): Promise<void> {
+    try {
+      await this.env.batch(() => {
+        this.queue(commit);
+      });
+    } catch (thrown) {
+      throw commitError(thrown);
+    }
+  }
+
+  private queue(commit: Commit): void {
+    for (const { range, records } of commit.appends ?? []) {
+      for (const record of records) void this.log.put(logKey(range, record.offset), encodeRecord(record));
+      this.queueWrites(records);
+    }
+    if (commit.apply) this.queueWrites(commit.apply);
+    for (const pair of commit.pairs ?? []) void this.pairs.put(pair.key, encodeValue(pair.epoch, pair.offset, pair.value));
+    for (const key of commit.removeKeys ?? []) void this.pairs.remove(keyToBytes(key));
+    for (const copy of commit.copies ?? []) void this.meta.put(`copy/${copy.meta.id}`, encodeCopy(copy));
+    for (const id of commit.removeCopies ?? []) void this.meta.remove(`copy/${id}`);
+    for (const { range, epoch } of commit.fences ?? []) void this.meta.put(`fence/${range}`, Buffer.from(String(epoch)));
+    for (const trim of commit.trims ?? []) {
+      const span = { start: logKey(trim.range, 0), end: logKey(trim.range, trim.through + 1), limit: trim.countMax };
+      for (const key of this.log.getKeys(span)) void this.log.remove(key);
+    }
+  }
+
+  private queueWrites(records: readonly LogRecord[]): void {
+    for (const { key, value, epoch, offset } of records) {
+      if (value === undefined) void this.pairs.remove(key);
+      else void this.pairs.put(key, encodeValue(epoch, offset, value));
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.env.close();
+  }
+}
+
+function bounds(span: Interval): { start: Buffer; end: Buffer } {
+  return { start: keyToBytes(span.start), end: span.end === NO_KEY ? LAST_KEY : keyToBytes(span.end) };
+}
+
+function commitError(thrown: unknown): AppError {
+  const text = messageOf(thrown);
+  if (/ENOSPC|No space|MDB_MAP_FULL/i.test(text)) {
+    return new AppError('RESOURCE_EXHAUSTED', `the disk is full, so nothing was written (${text}): free some space`, { cause: thrown });
+  }
+  return new AppError('DATA_LOSS', `the storage could not commit (${text})`, { cause: thrown });
+}
