@@ -4,7 +4,7 @@ type Progress = Extract<OperationEvent, { kind: 'progress' }>;
 
 /** Speed over about this long: steady enough to read, quick enough to be true. */
 const WINDOW_MS = 3000;
-const BAR_CELLS = 24;
+const BAR_CELLS = 16;
 
 /** Follows the copying of an operation, over all the copies that take part. */
 export class ProgressMeter {

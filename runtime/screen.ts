@@ -20,7 +20,8 @@ export class Screen {
 
   status(text: string): void {
     if (!this.live) return;
-    const width = (this.#out.columns ?? 80) - 1;
+    const columns = this.#out.columns;
+    const width = (columns === undefined || columns < 20 ? 80 : columns) - 1;
     this.#status = text.length > width ? `${text.slice(0, width - 1)}…` : text;
     this.#out.write(`\r\x1b[2K${this.#status}`);
   }

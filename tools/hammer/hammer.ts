@@ -1,6 +1,6 @@
 import { type Key, keyFromText } from '../../model/key.js';
 import { type Cancel, type Clock, sleep } from '../../runtime/clock.js';
-import { AppError } from '../../runtime/errors.js';
+import { AppError, unreachable } from '../../runtime/errors.js';
 import type { Random } from '../../runtime/random.js';
 import { ABSENT, type Version, type WriteTicket } from './expectation.js';
 import { type Violation, describeViolation, keyName } from './judge.js';
@@ -166,7 +166,7 @@ export class Hammer {
   }
 
   #begin(pool: KeyPool, action: Action): Promise<boolean> | undefined {
-    const key = action === 'create' ? pool.forCreate() : action === 'read' ? pool.forRead() : pool.forChange();
+    const key = keyFor(pool, action);
     if (!key) return undefined;
     return action === 'read' ? this.#read(key) : this.#write(key, action);
   }
@@ -308,6 +308,21 @@ interface Unsettled {
   readonly key: TestedKey;
   readonly ticket: WriteTicket;
   readonly atMs: number;
+}
+
+function keyFor(pool: KeyPool, action: Action): TestedKey | undefined {
+  switch (action) {
+    case 'create':
+      return pool.forCreate();
+    case 'read':
+      return pool.forRead();
+    case 'update':
+      return pool.forUpdate();
+    case 'delete':
+      return pool.forDelete();
+    default:
+      return unreachable(action);
+  }
 }
 
 type Outcome = 'acknowledged' | 'unknown' | 'refused';

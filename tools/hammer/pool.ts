@@ -46,19 +46,32 @@ export class KeyPool {
 
   forCreate(): TestedKey | undefined {
     if (this.full) return this.#draw((key) => key.expectation.writable && !key.expectation.mayExist);
-    const key = { name: this.#name(this.#keys.length), expectation: new Expectation(), newest: 0, writes: [] };
-    this.#keys.push(key);
-    return key;
+    return this.#make();
   }
 
-  /** For updates and deletes: a key that may hold something, and can be written now. */
-  forChange(): TestedKey | undefined {
+  /** Of keys that may hold something, as a rule. A plan without creates begins with its updates. */
+  forUpdate(): TestedKey | undefined {
+    return this.forDelete() ?? this.#draw((key) => key.expectation.writable) ?? this.#first();
+  }
+
+  /** A key that may hold something, and can be written now. */
+  forDelete(): TestedKey | undefined {
     return this.#draw((key) => key.expectation.writable && key.expectation.mayExist);
   }
 
   /** Any key, deleted ones too: that they stay away is worth a look. */
   forRead(): TestedKey | undefined {
-    return this.#draw((key) => key.expectation.readable);
+    return this.#draw((key) => key.expectation.readable) ?? this.#first();
+  }
+
+  #first(): TestedKey | undefined {
+    return this.#keys.length === 0 ? this.#make() : undefined;
+  }
+
+  #make(): TestedKey {
+    const key = { name: this.#name(this.#keys.length), expectation: new Expectation(), newest: 0, writes: [] };
+    this.#keys.push(key);
+    return key;
   }
 
   #draw(fits: (key: TestedKey) => boolean): TestedKey | undefined {

@@ -126,6 +126,7 @@ const MESSAGE_LENGTH_MAX = 160;
 function generalise(message: string): string {
   const line = message
     .replace(/\s+/g, ' ')
+    .replace(/\.? Resolution note:.*$/, '')
     .replace(/ \(\d{4}-\d\d-\d\dT[^)]*\)/g, '')
     .replace(/"[^"]*"/g, '"…"')
     .replace(/\b\w+(-\d+)+\b/g, 'KEY')
