@@ -253,7 +253,7 @@ export function helpText(program: Program, spec: Spec): string {
   const rows = Object.values(spec).map((option) => ({ left: leftOf(option), right: describe(option) }));
   rows.push({ left: '--help', right: 'Show this.' });
   const width = Math.min(Math.max(...rows.map((row) => row.left.length)), 34);
-  const lines = [`${program.summary}`, '', `Usage: ${program.name} ${program.usage ?? '[flags]'}`, '', 'Flags:'];
+  const lines = [program.summary, '', `Usage: ${program.name} ${program.usage ?? '[flags]'}`, '', 'Flags:'];
   for (const { left, right } of rows) {
     const wrapped = wrap(right, HELP_WIDTH - width - 6);
     lines.push(`  ${left.padEnd(width)}  ${wrapped[0] ?? ''}`.trimEnd());
@@ -309,8 +309,8 @@ function defaultText(option: OptionSpec): string | undefined {
   if (option.default === undefined) return undefined;
   if (option.kind === 'list') return option.default.length === 0 ? undefined : option.default.join(',');
   if (option.kind === 'address') {
-    const address = parseAddress(String(option.default));
-    return address ? formatAddress(address) : String(option.default);
+    const address = parseAddress(option.default);
+    return address ? formatAddress(address) : option.default;
   }
   return String(option.default);
 }

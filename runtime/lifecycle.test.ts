@@ -17,7 +17,7 @@ describe('runMain', () => {
   it('closes on SIGTERM and exits 0', async () => {
     const host = fakeProcess();
     let closed = 0;
-    await runMain('node', () => Promise.resolve({ close: async () => void closed++ }), host);
+    await runMain('node', () => Promise.resolve({ close: async () => { closed++; } }), host);
     expect(host.exits).toEqual([]);
     host.emit('SIGTERM');
     await expect.poll(() => host.exits).toEqual([0]);
@@ -41,7 +41,7 @@ describe('runMain', () => {
       async (ctx) => {
         await new Promise<void>((resolve) => (ready = resolve));
         expect(ctx.stopping.aborted).toBe(true);
-        return { close: async () => void (closed = true) };
+        return { close: async () => { closed = true; } };
       },
       host,
     );
@@ -91,7 +91,7 @@ describe('runMain', () => {
       'controller',
       (ctx) => {
         fail = () => { ctx.fail(new AppError('ABORTED', 'the lock is lost')); };
-        return Promise.resolve({ close: async () => void (closed = true) });
+        return Promise.resolve({ close: async () => { closed = true; } });
       },
       host,
     );

@@ -20,7 +20,7 @@ export interface MainContext {
 
 /** What runMain needs of a process, so that tests can be one. */
 export interface ProcessLike {
-  on(event: string, listener: (...args: never[]) => void): unknown;
+  on(event: string, listener: (argument: unknown) => void): unknown;
   exit(code: number): void;
   writeError(line: string): void;
 }
@@ -142,7 +142,7 @@ class Main implements MainContext {
 }
 
 const thisProcess: ProcessLike = {
-  on: (event, listener) => process.on(event, listener as () => void),
+  on: (event, listener) => process.on(event, listener),
   exit: (code) => process.exit(code),
   writeError: (line) => {
     process.stderr.write(line);

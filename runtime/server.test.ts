@@ -203,7 +203,7 @@ describe('gRPC health and reflection', () => {
     check(request: { service: string }, callback: (error: grpc.ServiceError | null, response: Check) => void): void;
     watch(request: { service: string }): grpc.ClientReadableStream<Check>;
   }
-  const Health = grpc.makeGenericClientConstructor(healthDefinition as grpc.ServiceDefinition, 'Health') as unknown as new (
+  const Health = grpc.makeGenericClientConstructor(healthDefinition, 'Health') as unknown as new (
     address: string,
     creds: grpc.ChannelCredentials,
     options: object,
