@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest';
+import { NodesListResponse, RangeResponse, RunEvent } from './gen/ranger/controller.js';
+import { PutRequest } from './gen/kv/kv.js';
+import { PlacementState, RangeState } from './gen/ranger/types.js';
+import { loadProtoJson } from './protojson.js';
+
+const json = loadProtoJson();
+
+describe('ProtoJson writes as protojson with UseProtoNames and EmitUnpopulated', () => {
+  it('what is not set: zeros, empty lists, and null for messages', () => {
+    expect(json.of('ranger.RangeResponse', new Uint8Array())).toEqual({
+      meta: null, state: 'RS_UNKNOWN', parents: [], children: [], placements: [], epoch: '0', waiting: '',
+    });
+    expect(json.of('ranger.NodesListResponse', NodesListResponse.encode({ nodes: [] }).finish())).toEqual({ nodes: [] });
+  });
+
+  it('fields in their order, numbers of 64 bits as text, bytes as base64, states by name', () => {
+    const bytes = RangeResponse.encode({
+      meta: { ident: 9007199254740993n, start: Buffer.from([0xff]), end: Buffer.alloc(0) },
+      state: RangeState.RS_ACTIVE,
+      parents: [1n],
+      children: [],
+      placements: [{ placement: { node: '5200', state: PlacementState.PS_ACTIVE, index: 0 }, rangeInfo: undefined }],
+      epoch: 1n,
+      waiting: '',
+    }).finish();
+    expect(JSON.stringify(json.of('ranger.RangeResponse', bytes))).toBe(
+      '{"meta":{"ident":"9007199254740993","start":"/w==","end":""},"state":"RS_ACTIVE","parents":["1"],"children":[],' +
+        '"placements":[{"placement":{"node":"5200","state":"PS_ACTIVE","index":0},"range_info":null}],"epoch":"1","waiting":""}',
+    );
+  });
+
+  it('alternatives only where chosen, and optional fields only where given', () => {
+    const bytes = RunEvent.encode({ event: { $case: 'done', done: { elapsedMs: 1n, keys: 0n, bytes: 0n, ranges: [] } } }).finish();
+    expect(json.of('ranger.RunEvent', bytes)).toEqual({ done: { elapsed_ms: '1', keys: '0', bytes: '0', ranges: [] } });
+    expect(json.of('kv.PutRequest', PutRequest.encode({ key: Buffer.from('a') }).finish())).toEqual({ key: 'YQ==' });
+    expect(json.of('kv.PutRequest', PutRequest.encode({ key: Buffer.from('a'), value: Buffer.alloc(0) }).finish())).toEqual({ key: 'YQ==', value: '' });
+  });
+
+  it('refuses a type that is not ours', () => {
+    expect(() => json.of('ranger.Nonsense', new Uint8Array())).toThrow('ranger.Nonsense is not described');
+  });
+});
