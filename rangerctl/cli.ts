@@ -71,5 +71,5 @@ function loadConfig(version: string): Promise<Config> {
   settings.enableAutoTranspile = false;
   settings.performanceEnabled = false;
   const pjson = { name: 'rangerctl', version, type: 'module', oclif: { bin: 'rangerctl', dirname: 'rangerctl' } };
-  return Config.load({ root: import.meta.dirname, pjson: pjson as never, version, devPlugins: false, userPlugins: false });
+  return Config.load({ root: import.meta.dirname, pjson: pjson, version, devPlugins: false, userPlugins: false });
 }

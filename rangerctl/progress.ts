@@ -22,7 +22,7 @@ export class ProgressMeter {
     const keys = this.#keys();
     const total = this.#total();
     const speed = this.#keysPerSecond();
-    const parts = total === undefined ? [`${thousands(keys)} keys`] : [bar(keys / total), `${percent(keys / total)}`, `${thousands(keys)} of ${thousands(total)} keys`];
+    const parts = total === undefined ? [`${thousands(keys)} keys`] : [bar(keys / total), percent(keys / total), `${thousands(keys)} of ${thousands(total)} keys`];
     if (speed !== undefined) parts.push(`${thousands(speed)} keys/s`);
     if (speed !== undefined && total !== undefined && speed > 0) parts.push(`${timeLeft((total - keys) / speed)} left`);
     return parts.join('  ');

@@ -214,7 +214,7 @@ const steps = fc.array(
   fc.oneof(
     { weight: 3, arbitrary: fc.record({ act: fc.constantFrom('write', 'ack', 'ack', 'giveUp', 'read', 'read') }) },
     { weight: 4, arbitrary: fc.record({ act: fc.constant('answer' as const), read: fc.nat(3), version: fc.nat(4) }) },
-  ) as fc.Arbitrary<Step>,
+  ),
   { minLength: 1, maxLength: 14 },
 );
 
