@@ -8,7 +8,7 @@ import type { PlacementState, RangeState, RemoteState } from '../model/states.js
 import { AppError } from '../runtime/errors.js';
 import * as convert from './convert.js';
 import { Parent as WireParent, RangesResponse } from './gen/ranger/node.js';
-import { PlacementState as WirePlacementState, RangeInfo as WireRangeInfo, RangeMeta as WireRangeMeta } from './gen/ranger/types.js';
+import { PlacementState as WirePlacementState, RangeNodeState, RangeInfo as WireRangeInfo, RangeMeta as WireRangeMeta } from './gen/ranger/types.js';
 
 const REMOTE_STATES: RemoteState[] = ['Preparing', 'Inactive', 'Activating', 'Active', 'Deactivating', 'Dropping', 'NotFound'];
 const PLACEMENT_STATES: PlacementState[] = ['Pending', 'Inactive', 'Active', 'Missing', 'Dropped'];
@@ -133,9 +133,9 @@ describe('what is malformed is refused with the name of its field', () => {
     ['long end', () => convert.rangeMetaFromWire(wire(1n, '', 'x'.repeat(1025)), 'range'), 'range.end: 1025 bytes'],
     ['no key', () => convert.keyFromWire(Buffer.alloc(0), 'key'), 'key: a key is missing'],
     ['epoch too large', () => convert.epochFromWire(2n ** 60n, 'epoch'), 'epoch: '],
-    ['state 0', () => convert.remoteStateFromWire(0, 'state'), 'state: 0'],
+    ['state 0', () => convert.remoteStateFromWire(RangeNodeState.UNKNOWN, 'state'), 'state: 0'],
     ['state of a later version', () => convert.rangeStateFromWire(99 as never, 'state'), 'state: 99'],
-    ['placement state 0', () => convert.placementStateFromWire(0, 'state'), 'state: 0'],
+    ['placement state 0', () => convert.placementStateFromWire(WirePlacementState.PS_UNKNOWN, 'state'), 'state: 0'],
     [
       'a parent that is no range',
       () => convert.parentsFromWire([{ range: wire(0n, '', ''), parent: [], placements: [] }], 'parents'),
@@ -148,7 +148,7 @@ describe('what is malformed is refused with the name of its field', () => {
     ],
     [
       'a copy without a node',
-      () => convert.parentFromWire({ range: wire(1n, '', ''), parent: [], placements: [{ node: '', state: 3, index: 0 }] }, 'p'),
+      () => convert.parentFromWire({ range: wire(1n, '', ''), parent: [], placements: [{ node: '', state: WirePlacementState.PS_ACTIVE, index: 0 }] }, 'p'),
       'p.placements[0].node: ',
     ],
   ])('%s', (_, act, message) => {
@@ -177,14 +177,14 @@ describe('what is malformed is refused with the name of its field', () => {
 describe('what other versions send', () => {
   test('a copy in a state unknown here counts as missing', () => {
     const range = { ident: 1n, start: Buffer.alloc(0), end: Buffer.alloc(0) };
-    const from = convert.parentFromWire({ range, parent: [], placements: [{ node: 'a:1', state: 4 as WirePlacementState, index: 0 }] }, 'p');
+    const from = convert.parentFromWire({ range, parent: [], placements: [{ node: 'a:1', state: 4 as never, index: 0 }] }, 'p');
     expect(from.placements).toEqual([{ node: 'a:1', state: 'Missing', index: 0 }]);
   });
 
   test('a peer without additions', () => {
     const bytes = RangesResponse.encode({
       meta: { ident: 7n, start: Buffer.from('a'), end: Buffer.alloc(0) },
-      state: 2,
+      state: RangeNodeState.ACTIVE,
       epoch: 0n,
       synced: false,
       info: undefined,

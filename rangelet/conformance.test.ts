@@ -157,7 +157,7 @@ describe('every transition', () => {
     const { rangelet, service } = await bring(from);
     const answer = rangelet.execute(request(command, 5));
     await settle();
-    service.last.fail('');
+    service.last.fail('' as never);
     expect(await answer).toMatchObject({ state: failed, lastError: 'the service gave no reason' });
   });
 
@@ -292,7 +292,7 @@ describe('a command of a newer decision stops what an older one began', () => {
     await settle();
     expect(stopped?.context.signal.aborted).toBe(true);
     expect(service.calls).toEqual([]);
-    stopped?.fail(stopped.context.signal.reason);
+    stopped?.fail(stopped.context.signal.reason as Error);
     await settle();
     expect(rangelet.stateOf(1)).toBe(ends);
     if (service.open.size > 0) service.last.succeed();

@@ -4,6 +4,6 @@ export { type EpochFences, memoryFences } from './fences.js';
 export type { CommandOutcome, RangeletHooks, RangeletOptions, RestoredRange } from './options.js';
 export { type CommandAnswer, type CommandRequest, type RangeChange, Rangelet } from './rangelet.js';
 export type { LinkEvent, LinkTimes, RangesTransport } from './mirror-link.js';
-export { Mirror, type MirrorOptions, type MirroredNode, type MirroredRange, OwnerMap } from './mirror.js';
+export { type DiscoveredNode, Mirror, type MirrorOptions, type MirroredNode, type MirroredRange, OwnerMap } from './mirror.js';
 export { type GrpcRangesOptions, grpcRanges } from './mirror-grpc.js';
 export type { Claim, Owner } from './owners.js';

@@ -1,4 +1,4 @@
-import { BehaviorSubject, Observable, type Subscriber, of, throwError } from 'rxjs';
+import { BehaviorSubject, EMPTY, Observable, type Subscriber, of, throwError } from 'rxjs';
 import { describe, expect, test } from 'vitest';
 import type { Instance } from '../coordination/interfaces.js';
 import { formatInterval } from '../model/interval.js';
@@ -151,6 +151,23 @@ describe('changes', () => {
     expect(w.owners).toEqual(['[-inf, +inf) R1@n2 n2:1 e2']);
   });
 
+  test('in a storm wait for the map to be worth its work, and the first one does not', async () => {
+    const w = new World();
+    await w.discover(node('n1'));
+    w.mirror.changes.subscribe(() => {
+      w.clock.advanceSync(1);
+    });
+    await w.say('n1:1', range('1 - Active 1'), SYNCED);
+    expect(w.maps).toHaveLength(1);
+    for (let ms = 0; ms < 9; ms++) {
+      expect(w.maps).toHaveLength(1);
+      await w.say('n1:1', range(`1 - Active ${ms + 2}`));
+      await w.clock.advance(1);
+    }
+    expect(w.maps).toHaveLength(2);
+    expect(w.owners).toEqual(['[-inf, +inf) R1@n1 n1:1 e10']);
+  });
+
   test('that give no key another owner make none', async () => {
     const w = new World();
     await w.discover(node('n1'));
@@ -300,7 +317,7 @@ describe('a node that comes back', () => {
 describe('transports that misbehave', () => {
   test('one that fails or ends while it is opened is tried again', async () => {
     let opened = 0;
-    const streams = [throwError(() => new Error('no')), of<LinkEvent>(), of(range('1 - Active 1'), SYNCED)];
+    const streams = [throwError(() => new Error('no')), EMPTY, of(range('1 - Active 1'), SYNCED)];
     const w = new World(() => {
       const stream = streams[opened++];
       if (!stream) throw new Error('no more');

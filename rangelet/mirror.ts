@@ -1,10 +1,9 @@
 import { type Observable, Subject, type Subscription } from 'rxjs';
-import type { Instance } from '../coordination/interfaces.js';
 import type { Interval } from '../model/interval.js';
 import type { Key } from '../model/key.js';
 import type { NodeIdent, RangeId, RangeMeta } from '../model/range.js';
 import type { RemoteState } from '../model/states.js';
-import { type Clock, systemClock } from '../runtime/clock.js';
+import { type Cancel, type Clock, systemClock } from '../runtime/clock.js';
 import { type Logger, silentLogger } from '../runtime/log.js';
 import { type Random, systemRandom } from '../runtime/random.js';
 import { type Turn, endOfTurn } from '../runtime/turn.js';
@@ -30,6 +29,15 @@ export class OwnerMap {
   }
 }
 
+/** A node as discovery tells of it; an `Instance` of coordination/ is one. */
+export interface DiscoveredNode {
+  readonly ident: NodeIdent;
+  /** A dialable host:port. */
+  readonly address: string;
+  /** `incarnation` tells a node that lost its disk from one that restarted. */
+  readonly meta: Readonly<Record<string, string>>;
+}
+
 /** A range on a node, as the node said last. */
 export interface MirroredRange {
   readonly meta: RangeMeta;
@@ -51,7 +59,7 @@ export interface MirroredNode {
 
 export interface MirrorOptions {
   /** The nodes that are alive, such as `Discovery.watch('node')`. */
-  readonly nodes: Observable<readonly Instance[]>;
+  readonly nodes: Observable<readonly DiscoveredNode[]>;
   readonly connect: RangesTransport;
   readonly clock?: Clock;
   readonly random?: Random;
@@ -64,6 +72,11 @@ export interface MirrorOptions {
 
 const TIMES: LinkTimes = { backoffMinMs: 50, backoffMaxMs: 1000, quietMs: 100, silenceMs: 1000 };
 
+/** A map of very many ranges takes a moment to make; in a storm of changes that is at most a tenth of the time. */
+const REST_PER_WORK = 9;
+/** Whoever waits for a handover waits no longer than this for the map that shows it. */
+const REST_MS_MAX = 10;
+
 interface MirroredReport {
   readonly report: RangeReport;
   /** Set while the node claims to be active for it. */
@@ -71,7 +84,7 @@ interface MirroredReport {
 }
 
 interface NodeEntry {
-  readonly instance: Instance;
+  readonly instance: DiscoveredNode;
   readonly link: NodeLink;
   known: boolean;
   /** What the node has; replaced as a whole when a listing is complete. */
@@ -97,6 +110,8 @@ export class Mirror {
   private map = new OwnerMap(0, []);
   private reports = 0;
   private flushing = false;
+  private restUntil = -Infinity;
+  private cancelRest: Cancel = () => {};
   private discovered = false;
   private closed = false;
 
@@ -163,11 +178,12 @@ export class Mirror {
     if (this.closed) return;
     this.closed = true;
     this.discovery.unsubscribe();
+    this.cancelRest();
     for (const node of this.nodesByIdent.values()) node.link.close();
     this.subject.complete();
   }
 
-  private follow(instances: readonly Instance[]): void {
+  private follow(instances: readonly DiscoveredNode[]): void {
     this.discovered = true;
     const alive = new Set(instances.map((instance) => instance.ident));
     for (const ident of [...this.nodesByIdent.keys()]) if (!alive.has(ident)) this.forget(ident);
@@ -179,7 +195,7 @@ export class Mirror {
   }
 
   /** A node that came back at another address still has its ranges; one that lost its disk has not. */
-  private attach(instance: Instance, before: NodeEntry | undefined): void {
+  private attach(instance: DiscoveredNode, before: NodeEntry | undefined): void {
     const same = before !== undefined && sameIncarnation(before.instance, instance);
     if (before) this.forget(instance.ident);
     const link = new NodeLink(
@@ -255,10 +271,18 @@ export class Mirror {
     this.touched.add(id);
     if (this.flushing) return;
     this.flushing = true;
-    this.turn(() => {
+    const { clock } = this.linkDeps;
+    const restMs = this.restUntil - clock.now();
+    const flush = (): void => {
       this.flushing = false;
-      if (!this.closed) this.flush();
-    });
+      if (this.closed) return;
+      const startedAt = clock.now();
+      this.flush();
+      const endedAt = clock.now();
+      this.restUntil = endedAt + Math.min(REST_MS_MAX, (endedAt - startedAt) * REST_PER_WORK);
+    };
+    if (restMs > 0) this.cancelRest = clock.after(restMs, flush);
+    else this.turn(flush);
   }
 
   /** Makes the new map from all that changed in this turn. */
@@ -286,7 +310,7 @@ export class Mirror {
 }
 
 /** Nodes that say nothing of an incarnation are taken by their name. */
-function sameIncarnation(a: Instance, b: Instance): boolean {
+function sameIncarnation(a: DiscoveredNode, b: DiscoveredNode): boolean {
   const [before, after] = [a.meta['incarnation'], b.meta['incarnation']];
   return before === undefined || after === undefined || before === after;
 }

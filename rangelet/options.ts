@@ -116,7 +116,7 @@ function restoredProblems({ restored, rangesMax }: Settings): string[] {
     if (seen.has(meta.id)) problems.push(`${name} is given twice`);
     if (isEmpty(meta)) problems.push(`${name} has to start below its end`);
     if (!Number.isSafeInteger(epoch) || epoch < 0) problems.push(`${name} has epoch ${epoch}; it has to be a whole number from 0 up`);
-    if (!['Active', 'Inactive'].includes(state)) problems.push(`${name} is ${String(state)}; only Active and Inactive outlive a restart`);
+    if (!['Active', 'Inactive'].includes(state)) problems.push(`${name} is ${state}; only Active and Inactive outlive a restart`);
     seen.add(meta.id);
   }
   if (restored.length > rangesMax) problems.push(`${restored.length} restored ranges are more than rangesMax (${rangesMax})`);

@@ -152,6 +152,17 @@ describe('many ranges', () => {
     expect(after.owners.filter((owner, i) => owner !== all.owners[i])).toHaveLength(1);
   });
 
+  test('pieces that come to touch become one, however long the list before them', () => {
+    const parent: Claim = { range: { id: COUNT + 1, start: '' as Key, end: '' as Key }, epoch: 1, node: 'old', address: 'h:2', report: 0 };
+    const claims = Array.from({ length: 2000 }, (_, i) => one(i, i + 1));
+    const gap = reassign(mergeClaims([parent, ...claims]), [claims[1499] as Claim], []);
+    const wider = reassign(gap, [claims[1500] as Claim], []);
+    expect(wider.owners[1499]?.interval).toEqual({ start: key(1499), end: key(1501) });
+    expect(wider.owners).toHaveLength(2000);
+    expect(gap.owners[1499]?.interval).toEqual({ start: key(1499), end: key(1500) });
+    expect(show(wider.owners)).toEqual(show(mergeClaims([parent, ...claims.filter((_, i) => i !== 1499 && i !== 1500)]).owners));
+  });
+
   test('a claim on everything that is out of date', () => {
     const stale: Claim = { range: { id: COUNT + 1, start: '' as Key, end: '' as Key }, epoch: 9, node: 'old', address: 'h:2', report: 0 };
     const claims = Array.from({ length: COUNT }, (_, i) => one(i, i + 1));

@@ -74,13 +74,13 @@ export function reassign(before: Ownership, removed: readonly Claim[], added: re
   const touched = touchedSpans(before.owners, [...removed, ...added]);
   const spans = touched.length * contested.size > LOOKS_MAX ? [EVERYTHING] : touched;
   const arrivals = [...added].sort((a, b) => compareStarts(a.range, b.range));
-  const owners: Owner[] = [];
+  const out = new Assembly();
   let copied = 0;
   let arrived = 0;
   for (const span of spans) {
     const from = firstEndingAfter(before.owners, span.start);
     const to = firstStartingAt(before.owners, span.end);
-    appendAll(owners, before.owners, copied, from);
+    out.copy(before.owners, copied, from);
     copied = to;
 
     const candidates = new Set<Claim>();
@@ -91,14 +91,14 @@ export function reassign(before: Ownership, removed: readonly Claim[], added: re
     for (const claim of contested) if (overlaps(claim.range, span)) candidates.add(claim);
     for (let claim = arrivals[arrived]; claim && covers(span, claim.range); claim = arrivals[++arrived]) candidates.add(claim);
 
-    const losers = sweep(span, [...candidates], owners);
+    const losers = sweep(span, [...candidates], out);
     for (const claim of candidates) {
       if (losers.has(claim)) contested.add(claim);
       else if (covers(span, claim.range)) contested.delete(claim);
     }
   }
-  appendAll(owners, before.owners, copied, before.owners.length);
-  return { owners, contested };
+  out.copy(before.owners, copied, before.owners.length);
+  return { owners: out.finish(), contested };
 }
 
 export function ownerOf(owners: readonly Owner[], key: Key): Owner | undefined {
@@ -134,7 +134,7 @@ function touchedSpans(owners: readonly Owner[], claims: readonly Claim[]): Inter
 }
 
 /** Appends the owners of a span, in order; returns the claims that another one beat somewhere in it. */
-function sweep(span: Interval, candidates: readonly Claim[], out: Owner[]): ReadonlySet<Claim> {
+function sweep(span: Interval, candidates: readonly Claim[], out: Assembly): ReadonlySet<Claim> {
   const sorted = [...candidates].sort((a, b) => compareStarts(a.range, b.range));
   const losers = new Set<Claim>();
   let live: Claim[] = [];
@@ -153,7 +153,7 @@ function sweep(span: Interval, candidates: readonly Claim[], out: Owner[]): Read
         if (claim !== winner) losers.add(claim);
         if (compareEnds(claim.range.end, end) < 0) end = claim.range.end;
       }
-      append(out, ownerFrom(winner, { start: at, end }));
+      out.append(ownerFrom(winner, { start: at, end }));
     }
     if (compareEnds(end, span.end) >= 0) return losers;
     at = end;
@@ -173,21 +173,39 @@ function ownerFrom(claim: Claim, { start, end }: Interval): Owner {
   return { interval, range: range.id, epoch, node, address, claim };
 }
 
-/** Pieces of one claim that touch become one. */
-function append(out: Owner[], owner: Owner): void {
-  const last = out.at(-1);
-  if (last?.claim === owner.claim && last.interval.end === owner.interval.start) {
-    out[out.length - 1] = ownerFrom(owner.claim, { start: last.interval.start, end: owner.interval.end });
-  } else {
-    out.push(owner);
-  }
-}
+/** Shorter runs are copied one by one, so that there are never many parts to join. */
+const RUN_MIN = 256;
 
-function appendAll(out: Owner[], from: readonly Owner[], start: number, end: number): void {
-  for (let i = start; i < end; i++) {
-    const owner = from[i] as Owner;
-    if (i === start) append(out, owner);
-    else out.push(owner);
+/** Puts a list of owners together, taking long runs of the old list as they are. */
+class Assembly {
+  private readonly parts: Owner[][] = [];
+  private part: Owner[] = [];
+
+  /** Pieces of one claim that touch become one. */
+  append(owner: Owner): void {
+    const part = this.part.length > 0 ? this.part : (this.parts.at(-1) ?? this.part);
+    const last = part.at(-1);
+    if (last?.claim === owner.claim && last.interval.end === owner.interval.start) {
+      part[part.length - 1] = ownerFrom(owner.claim, { start: last.interval.start, end: owner.interval.end });
+    } else {
+      this.part.push(owner);
+    }
+  }
+
+  copy(from: readonly Owner[], start: number, end: number): void {
+    const first = from[start];
+    if (!first || start >= end) return;
+    this.append(first);
+    if (end - start < RUN_MIN) {
+      for (let i = start + 1; i < end; i++) this.part.push(from[i] as Owner);
+    } else {
+      this.parts.push(this.part, from.slice(start + 1, end));
+      this.part = [];
+    }
+  }
+
+  finish(): Owner[] {
+    return this.parts.length === 0 ? this.part : (this.parts[0] as Owner[]).concat(...this.parts.slice(1), this.part);
   }
 }
 

@@ -338,7 +338,7 @@ describe('closing', () => {
     await settle();
     const closed = rangelet.close();
     expect(service.last.context.signal.aborted).toBe(true);
-    service.last.fail(service.last.context.signal.reason);
+    service.last.fail(service.last.context.signal.reason as Error);
     await closed;
     expect((await answer).state).toBe('NotFound');
   });

@@ -363,7 +363,7 @@ export class Rangelet {
       for (const slot of slots) slot.attempt?.abort.abort(reason);
     };
     const ended = (slots: readonly Slot[], ms: number): Promise<unknown> =>
-      Promise.all(slots.map((slot) => slot.attempt?.ended.wait(clock, ms)));
+      Promise.all(slots.flatMap((slot) => (slot.attempt ? [slot.attempt.ended.wait(clock, ms)] : [])));
 
     abort(running().filter((slot) => slot.record.state === 'Preparing'));
     await ended(running(), drainMs);

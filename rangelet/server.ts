@@ -118,18 +118,15 @@ export async function streamRanges(rangelet: Rangelet, tell: (event: RangesEvent
   const listedAt = new Map<RangeId, number>();
   const ids = rangelet.rangeIds();
   let changes = 0;
-  let ended = false;
-  let failure: AppError | undefined;
+  const reader = { ended: false, tooSlow: false };
   let wake = (): void => {};
   const subscription = rangelet.changes.subscribe({
     next({ info }) {
-      if (!outbox.push({ id: info.meta.id, info, change: ++changes })) {
-        failure = new AppError('RESOURCE_EXHAUSTED', 'this reader is too slow; begin again');
-      }
+      if (!outbox.push({ id: info.meta.id, info, change: ++changes })) reader.tooSlow = true;
       wake();
     },
     complete() {
-      ended = true;
+      reader.ended = true;
       wake();
     },
   });
@@ -147,13 +144,13 @@ export async function streamRanges(rangelet: Rangelet, tell: (event: RangesEvent
     await tell({ type: 'synced' });
     for (;;) {
       signal.throwIfAborted();
-      if (failure) throw failure;
+      if (reader.tooSlow) throw new AppError('RESOURCE_EXHAUSTED', 'this reader is too slow; begin again');
       const next = outbox.shift();
       if (next) {
         if (next.change > (listedAt.get(next.id) ?? 0)) await tell(eventOf(next.info));
         continue;
       }
-      if (ended) return;
+      if (reader.ended) return;
       listedAt.clear();
       await new Promise<void>((resolve) => {
         wake = resolve;

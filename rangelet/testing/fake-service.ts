@@ -8,7 +8,7 @@ export interface Call {
   readonly range: RangeMeta;
   readonly context: CommandContext & Partial<PrepareContext> & Partial<ActivateContext>;
   succeed(): void;
-  fail(reason: unknown): void;
+  fail(reason: Error): void;
 }
 
 /** A service whose methods wait until a test says how they end, or succeed at once when `willing`. */
@@ -56,7 +56,7 @@ export class FakeService implements RangeService {
         },
         fail: (reason) => {
           this.open.delete(range.id);
-          reject(reason as Error);
+          reject(reason);
         },
       };
       this.calls.push(call);
