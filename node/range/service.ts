@@ -107,22 +107,32 @@ export class KvRangeService implements RangeService {
       this.deps.copies.setAdmitting(copy, true);
       return;
     }
-    if (ctx.epoch === 0) this.adoptUnfenced(copy, ctx);
-    if (ctx.initial && copy.record.handed.length === 0 && this.lacking(copy).length > 0) this.makeToken(copy);
-    await this.takeRemote(copy, ctx);
-    await this.startServing(copy, ctx);
+    const made = this.mayMakeToken(copy, ctx) ? this.lacking(copy) : [];
+    if (made.length === 0) await this.takeRemote(copy, ctx);
+    await this.startServing(copy, ctx, made);
+  }
+
+  /**
+   * The right to write is made here for a range that never held data. A controller
+   * that knows no epochs alone says who serves: without a source to take over from,
+   * its word makes it too.
+   */
+  private mayMakeToken(copy: Copy, ctx: ActivateContext): boolean {
+    if (copy.record.handed.length > 0) return false;
+    if (ctx.epoch !== 0) return ctx.initial;
+    return this.linksOf(copy).length === 0 && ctx.sources.length === 0;
   }
 
   /**
    * The last step, in which nothing is awaited between the check and the change:
    * takes the rights of other copies on this node, and serves.
    */
-  private async startServing(copy: Copy, ctx: CommandContext): Promise<void> {
+  private async startServing(copy: Copy, ctx: CommandContext, made: readonly Interval[]): Promise<void> {
     const { copies, fences } = this.deps;
     const { epoch } = ctx;
     this.refuseStale(copy, ctx);
     const changes: RecordChange[] = [];
-    let owned: Interval[] = [...copy.record.owned];
+    let owned = made.reduce(addSpan, [...copy.record.owned]);
     let base = copy.lastOffset;
     for (const other of copies.overlapping(copy.meta, copy)) {
       const taken = intersectAll(other.record.owned, copy.meta).filter((span) => subtract(span, owned).length > 0);
@@ -160,20 +170,6 @@ export class KvRangeService implements RangeService {
   private lacking(copy: Copy): Interval[] {
     const here = this.deps.copies.overlapping(copy.meta).flatMap((other) => other.record.owned);
     return subtractAll([copy.meta], here);
-  }
-
-  private makeToken(copy: Copy): void {
-    const whole = { start: copy.meta.start, end: copy.meta.end };
-    copy.record = { ...copy.record, owned: addSpan(copy.record.owned, whole) };
-  }
-
-  /**
-   * A controller that knows no epochs: it alone says who serves. Without a source
-   * to take over from, the right to write is made here.
-   */
-  private adoptUnfenced(copy: Copy, ctx: ActivateContext): void {
-    const followed = this.linksOf(copy).length > 0 || ctx.sources.length > 0 || copy.record.handed.length > 0;
-    if (!followed) for (const span of this.lacking(copy)) copy.record = { ...copy.record, owned: addSpan(copy.record.owned, span) };
   }
 
   /** Has every lacking span handed over by whoever holds it. */

@@ -1,56 +1,37 @@
 import type * as grpc from '@grpc/grpc-js';
 import { formatKey, keyFromBytes } from '../../model/key.js';
 import { rangeIdFromWire } from '../../proto/convert.js';
-import { KVService, type GetResponse, type PutResponse } from '../../proto/gen/kv/kv.js';
+import { DumpRequest, DumpResponse } from '../../proto/gen/kv/kv.js';
 import { GET, NO_BYTES } from '../../proto/kv-codec.js';
+import { addKvServer } from '../../proto/kv-server.js';
 import { type PipeHandler, type PipeReply, addPipeService } from '../../proto/pipe-server.js';
-import { addService } from '../../proto/serve.js';
-import { statusNumber } from '../../proto/status.js';
+import { statusNumber, toServiceError } from '../../proto/status.js';
+import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
-import type { Logger } from '../../runtime/log.js';
 import type { Turn } from '../../runtime/turn.js';
 import type { KeyValues } from '../range/data.js';
 
-/** kv.KV, a call a request. */
-export function addKvService(server: grpc.Server, data: KeyValues, logger: Logger): void {
-  addService(
-    server,
-    KVService,
-    {
-      get: ({ key }) => Promise.resolve(getResponse(data, key)),
-      put: ({ key, value }) =>
-        new Promise<PutResponse>((resolve, reject) => {
-          data.put(key, value, (error, { epoch, offset }) => {
-            if (error) reject(error);
-            else resolve({ epoch: BigInt(epoch), offset: BigInt(offset) });
-          });
-        }),
-      dump: ({ rangeIdent }) => Promise.resolve({ pairs: data.dump(rangeIdFromWire(rangeIdent, 'range_ident')) }),
-    },
-    { logger },
-  );
+export interface KvServicesOptions {
+  readonly data: KeyValues;
+  readonly clock: Clock;
+  readonly turn: Turn;
+  readonly closing: AbortSignal;
+  readonly observe: (action: number, code: number, ms: number) => void;
 }
 
-function getResponse(data: KeyValues, key: Buffer): GetResponse {
-  const found = data.get(key);
-  if (!found) throw absent(key);
-  return { value: found.value, epoch: BigInt(found.epoch), offset: BigInt(found.offset) };
+/** kv.KV, a call a request, and kv.Pipe, many requests a message. */
+export function addKvServices(server: grpc.Server, options: KvServicesOptions): void {
+  const { data, clock, turn, closing, observe } = options;
+  const handler = keyHandler(data);
+  addKvServer(server, { handler, clock, observe, dump: dumpHandler(data) });
+  addPipeService(server, { handler: observed(handler, clock, observe), turn, closing });
 }
 
-function absent(key: Buffer): AppError {
-  return new AppError('NOT_FOUND', `key ${formatKey(keyFromBytes(key))} is not there`);
-}
-
-/** kv.Pipe, many requests a message. */
-export function addNodePipe(server: grpc.Server, data: KeyValues, options: { turn: Turn; closing: AbortSignal }): void {
-  addPipeService(server, { handler: pipeHandler(data), ...options });
-}
-
-export function pipeHandler(data: KeyValues): PipeHandler {
+export function keyHandler(data: KeyValues): PipeHandler {
   return ({ action, key, value }, reply) => {
     try {
       if (action === GET) {
-        reply(found(data, key));
+        reply(read(data, key));
       } else {
         data.put(key, value, (error, { epoch, offset }) => {
           reply(error ? failure(error) : { code: 0, message: '', value: NO_BYTES, epoch, offset });
@@ -64,11 +45,46 @@ export function pipeHandler(data: KeyValues): PipeHandler {
   };
 }
 
-function found(data: KeyValues, key: Buffer): PipeReply {
+function read(data: KeyValues, key: Buffer): PipeReply {
   const stored = data.get(key);
-  return stored ? { code: 0, message: '', value: stored.value, epoch: stored.epoch, offset: stored.offset } : failure(absent(key));
+  if (!stored) return failure(new AppError('NOT_FOUND', `key ${formatKey(keyFromBytes(key))} is not there`));
+  return { code: 0, message: '', value: stored.value, epoch: stored.epoch, offset: stored.offset };
 }
 
 function failure(error: AppError): PipeReply {
   return { code: statusNumber(error.code), message: error.message, value: NO_BYTES, epoch: 0, offset: 0 };
+}
+
+function dumpHandler(data: KeyValues): grpc.handleUnaryCall<Buffer, Buffer> {
+  return (call, callback) => {
+    try {
+      const { rangeIdent } = decodeDump(call.request);
+      const pairs = data.dump(rangeIdFromWire(rangeIdent, 'range_ident')).map(({ key, value }) => ({ key, value }));
+      callback(null, Buffer.from(DumpResponse.encode({ pairs }).finish()));
+    } catch (thrown) {
+      callback(toServiceError(thrown));
+    }
+  };
+}
+
+function decodeDump(bytes: Buffer): DumpRequest {
+  try {
+    return DumpRequest.decode(bytes);
+  } catch (cause) {
+    throw new AppError('INVALID_ARGUMENT', 'the request of kv.KV/Dump cannot be decoded', { cause });
+  }
+}
+
+function observed(handler: PipeHandler, clock: Clock, observe: KvServicesOptions['observe']): PipeHandler {
+  return (request, reply, timeoutMs) => {
+    const startedAt = clock.now();
+    return handler(
+      request,
+      (answer) => {
+        observe(request.action, answer.code, clock.now() - startedAt);
+        reply(answer);
+      },
+      timeoutMs,
+    );
+  };
 }

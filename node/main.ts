@@ -1,0 +1,105 @@
+import { parseCoordination } from '../coordination/choose.js';
+import { openDiscovery } from '../coordination/open.js';
+import { defaultIdent } from '../model/range.js';
+import { GET, PUT } from '../proto/kv-codec.js';
+import { systemClock } from '../runtime/clock.js';
+import { dialable } from '../runtime/common-options.js';
+import { loadConfig } from '../runtime/config.js';
+import { lockDirectory } from '../runtime/directory-lock.js';
+import { type MainContext, type Running, runMain } from '../runtime/lifecycle.js';
+import { createLogger } from '../runtime/logging.js';
+import { createMetrics } from '../runtime/metrics.js';
+import { freePort } from '../runtime/ports.js';
+import { systemRandom } from '../runtime/random.js';
+import { RequestMetrics } from '../runtime/request-metrics.js';
+import { listen } from '../runtime/server.js';
+import { endOfTurn } from '../runtime/turn.js';
+import { formatAddress } from '../runtime/units.js';
+import { NODE_OPTIONS } from './config.js';
+import { commandMetrics, registerNodeMetrics } from './metrics.js';
+import { KvNode } from './node.js';
+import { addFollowService, grpcFollowTransport } from './server/follow-service.js';
+import { addKvServices } from './server/kv-services.js';
+import { openLmdb } from './storage/lmdb.js';
+
+/** How long leaving discovery may take before the node stops all the same. */
+const LEAVE_MS_MAX = 1_000;
+const PROGRAM = { name: 'node', summary: 'A storage node: keeps ranges of keys, and serves them.' };
+
+async function start(ctx: MainContext): Promise<Running> {
+  const config = loadConfig(PROGRAM, NODE_OPTIONS, process.argv.slice(2), process.env);
+  const choice = parseCoordination(config.coordination);
+  const logger = createLogger({ name: 'node', level: config.logLevel, format: config.logFormat });
+  ctx.useLogger(logger);
+  const clock = systemClock;
+  const random = systemRandom;
+  // Peers are told the address before the server is there to ask for its port.
+  const { host } = config.listen;
+  const port = config.listen.port === 0 ? await freePort(host) : config.listen.port;
+  const address = formatAddress(dialable({ host, port }));
+  const ident = config.ident ?? defaultIdent(host, port);
+
+  const lock = await lockDirectory({ directory: config.dataDir, holder: `node ${ident}`, clock, random });
+  const storage = openLmdb({ dir: config.dataDir, random, durable: config.durability === 'full' });
+  if (config.durability === 'relaxed') logger.warn('writes are answered before they are on the disk: a power failure may lose them');
+  const metrics = createMetrics({ name: 'node' });
+  const requests = new RequestMetrics('keyranger_node', new Map([[GET, 'get'], [PUT, 'put']]));
+  requests.register(metrics);
+
+  const node = new KvNode({
+    storage,
+    transport: grpcFollowTransport(),
+    clock,
+    logger,
+    ident,
+    address,
+    yieldTurn: () => new Promise(endOfTurn),
+    onFatal: (error) => {
+      ctx.fail(error);
+    },
+    limits: {
+      writeBytesMax: config.maxPendingBytes,
+      retention: { keepBytes: config.logKeepBytes, holdBytesMax: config.logHoldBytes },
+      patience: { fetchMs: config.fetchPatience, handOverMs: config.handOverPatience },
+    },
+    hooks: commandMetrics(metrics),
+  });
+  registerNodeMetrics(metrics, node);
+
+  const server = await listen({
+    listen: { host, port },
+    logger,
+    clock,
+    metrics,
+    ready: () => ({ ready: true }),
+    services: (grpcServer, closing) => {
+      node.register(grpcServer);
+      addKvServices(grpcServer, { data: node.data, clock, turn: endOfTurn, closing, observe: requests.observe });
+      addFollowService(grpcServer, { ...node.sources, logger }, closing);
+    },
+  });
+  node.start();
+  const discovery = await openDiscovery({ choice, clock, random, logger });
+  // While the coordination is away the node serves on with what it has.
+  const registration = discovery.register({ service: 'node', ident, address, meta: { incarnation: storage.incarnation } });
+  registration.catch((thrown: unknown) => {
+    ctx.fail(thrown);
+  });
+  logger.info('node listens', { address, ident, ranges: node.copies.all().length });
+
+  return {
+    async close() {
+      const leaving = registration.then(
+        (held) => held.deregister(),
+        () => undefined,
+      );
+      await Promise.race([leaving, new Promise<void>((resolve) => clock.after(LEAVE_MS_MAX, resolve, { unref: true }))]);
+      await server.close(config.grace);
+      await node.close();
+      await discovery.close();
+      await lock.release();
+    },
+  };
+}
+
+void runMain('node', start);

@@ -1,0 +1,58 @@
+import type { RangeletHooks } from '../rangelet/options.js';
+import { Counter, Gauge, Histogram, type Registry } from '../runtime/metrics.js';
+import type { KvNode } from './node.js';
+
+/** What the rangelet tells of each command. */
+export function commandMetrics(registry: Registry): RangeletHooks {
+  const answered = new Counter({
+    name: 'keyranger_node_commands_total',
+    help: 'Commands of the controller, by what became of them.',
+    labelNames: ['command', 'outcome'],
+    registers: [registry],
+  });
+  const settled = new Histogram({
+    name: 'keyranger_node_transition_seconds',
+    help: 'Time from the start of a command to the end of its work.',
+    labelNames: ['command', 'ok'],
+    buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600],
+    registers: [registry],
+  });
+  return {
+    answered: ({ command, outcome }) => {
+      answered.inc({ command, outcome });
+    },
+    settled: ({ command, ok, ms }) => {
+      settled.observe({ command, ok: String(ok) }, ms / 1000);
+    },
+  };
+}
+
+/** What the node holds, read when somebody asks. */
+export function registerNodeMetrics(registry: Registry, node: KvNode): void {
+  const ranges = new Gauge({
+    name: 'keyranger_node_ranges',
+    help: 'Ranges on this node, by state.',
+    labelNames: ['state'],
+    registers: [registry],
+    collect() {
+      ranges.reset();
+      for (const { state } of node.rangelet.info().ranges) ranges.inc({ state });
+    },
+  });
+  const keys = new Gauge({
+    name: 'keyranger_node_keys',
+    help: 'Keys in active ranges, an estimate.',
+    registers: [registry],
+    collect() {
+      keys.set(node.rangelet.info().ranges.reduce((sum, { state, load }) => sum + (state === 'Active' ? load.keys : 0), 0));
+    },
+  });
+  const pending = new Gauge({
+    name: 'keyranger_node_pending_write_bytes',
+    help: 'Keys and values of writes on their way to the disk.',
+    registers: [registry],
+    collect() {
+      pending.set(node.queue.pendingBytes);
+    },
+  });
+}
