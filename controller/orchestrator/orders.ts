@@ -1,6 +1,6 @@
 import type { RangeId } from '../../model/range.js';
 import type { Parent } from '../../model/report.js';
-import type { Command } from '../../model/states.js';
+import { type Command, remoteTransition } from '../../model/states.js';
 import { type PlacementRecord, type RangeRecord, primaryOf } from '../keyspace/record.js';
 import { type Attempt, type RosterNode, attemptOf } from '../roster/roster.js';
 import type { Draft } from './draft.js';
@@ -25,20 +25,25 @@ function orderPlacement(draft: Draft, range: RangeRecord, placement: PlacementRe
     return;
   }
   const isPrimary = range.primary === placement.index;
-  if (!isPrimary && isOrMayBecomeActive(sight)) {
+  if (!isPrimary && (isOrMayBecomeActive(sight) || isUnderWay(draft, range, placement, sight, 'Deactivate'))) {
     if (mayHoldFirstData(range, placement)) draft.wait(range.id, `${placement.node} turned out to be active`);
     else send(draft, range, placement, sight.node, 'Deactivate');
     return;
   }
   if (placement.state === 'Dropped' || mayHoldFirstData(range, placement)) {
-    if (sight.state !== 'Dropping') send(draft, range, placement, sight.node, 'Drop');
+    if (sight.state !== 'Dropping' || isUnderWay(draft, range, placement, sight, 'Drop')) send(draft, range, placement, sight.node, 'Drop');
     return;
   }
   if (placement.failed !== undefined) return;
   if (placement.state === 'Pending') orderPrepare(draft, range, placement, sight);
-  else if (isPrimary && sight.state === 'Inactive') orderActivate(draft, range, placement, sight.node);
+  else if (isPrimary && (sight.state === 'Inactive' || isUnderWay(draft, range, placement, sight, 'Activate'))) orderActivate(draft, range, placement, sight.node);
   else if (isPrimary && placement.state === 'Missing') draft.wait(range.id, `${placement.node} no longer has it`);
   else if (isPrimary && sight.state !== 'Active') draft.wait(range.id, `${placement.node} is ${sight.state}`);
+}
+
+/** It was sent and the node is at it: wanted on, so that its answer is waited for and counted. */
+function isUnderWay(draft: Draft, range: RangeRecord, placement: PlacementRecord, sight: Sight & { kind: 'here' }, command: Command): boolean {
+  return sight.state === remoteTransition(command).via && attemptAt(draft, range, placement, command)?.inFlight === true;
 }
 
 /** Activating at an older epoch can be called back, by a node that knows epochs. */
@@ -57,10 +62,9 @@ export function mayHoldFirstData(range: RangeRecord, placement: PlacementRecord)
 
 function orderPrepare(draft: Draft, range: RangeRecord, placement: PlacementRecord, sight: Sight & { kind: 'here' }): void {
   draft.wait(range.id, `${placement.node} is to prepare it`);
-  if (sight.state !== 'NotFound') return;
-  const { keyspace, roster } = { keyspace: draft, roster: draft.world.roster };
+  if (sight.state !== 'NotFound' && !isUnderWay(draft, range, placement, sight, 'Prepare')) return;
   send(draft, range, placement, sight.node, 'Prepare', {
-    parents: fetchFrom(keyspace, roster, range, placement),
+    parents: fetchFrom(draft, draft.world.roster, range, placement),
     initial: mayStartEmpty(range),
   });
 }

@@ -1,4 +1,4 @@
-import type { Operation } from '../../model/notation.js';
+import type { Operation, Step } from '../../model/notation.js';
 import { adjacent, containsKey } from '../../model/interval.js';
 import { type Key, NO_KEY, formatKey } from '../../model/key.js';
 import { type NodeIdent, type RangeId, formatRange } from '../../model/range.js';
@@ -28,6 +28,8 @@ export interface Plan {
   readonly allowed: true;
   readonly operation: Operation;
   readonly changes: readonly RecordChange[];
+  /** What the changes do, for people. */
+  readonly steps: readonly Step[];
   /** How to recognize it from now on. */
   readonly tracked: Tracked;
 }
@@ -75,6 +77,7 @@ export function planMove(world: World, request: MoveRequest): Plan | Refusal {
     allowed: true,
     operation: { kind: 'move', range: range.id, from: primary.node, to: to.node.ident },
     changes: [{ id: range.id, record: moved }],
+    steps: [{ range: range.id, placement: destination, from: 'New', to: 'Pending' }],
     tracked: { kind: 'move', range: range.id, source: primary.index },
   };
 }
@@ -172,12 +175,16 @@ function makeFamily(
   kind: 'split' | 'join',
   parents: readonly RangeRecord[],
   children: readonly RangeRecord[],
-): Pick<Plan, 'changes' | 'tracked'> {
+): Pick<Plan, 'changes' | 'steps' | 'tracked'> {
   const childIds = children.map((c) => c.id);
   return {
     changes: [
       ...parents.map((p) => ({ id: p.id, record: { ...p, state: 'Subsuming' as const, children: childIds, rounds: 0 } })),
       ...children.map((c) => ({ id: c.id, record: c })),
+    ],
+    steps: [
+      ...parents.map((p) => ({ range: p.id, placement: undefined, from: 'Active', to: 'Subsuming' })),
+      ...children.flatMap((c) => c.placements.map((p) => ({ range: c.id, placement: p, from: 'New', to: p.state }))),
     ],
     tracked: { kind, parents: parents.map((p) => p.id), children: childIds },
   };

@@ -1,0 +1,101 @@
+import { parseCoordination } from '../coordination/choose.js';
+import { defaultIdent } from '../model/range.js';
+import { systemClock } from '../runtime/clock.js';
+import { dialable } from '../runtime/common-options.js';
+import { loadConfig } from '../runtime/config.js';
+import { messageOf } from '../runtime/errors.js';
+import { type MainContext, type Running, runMain } from '../runtime/lifecycle.js';
+import { createLogger } from '../runtime/logging.js';
+import { createMetrics } from '../runtime/metrics.js';
+import { freePort } from '../runtime/ports.js';
+import { systemRandom } from '../runtime/random.js';
+import { listen } from '../runtime/server.js';
+import { endOfTurn } from '../runtime/turn.js';
+import { formatAddress } from '../runtime/units.js';
+import { openBackend } from './backend.js';
+import { CONTROLLER_OPTIONS } from './config.js';
+import { Controller } from './controller.js';
+import { prometheusObserver, registerGauges } from './metrics.js';
+import { addDebugService } from './server/debug.js';
+import { addOperatorServices } from './server/operations.js';
+import { grpcDial } from './transport/grpc.js';
+
+/** How long leaving the election and discovery may take before the controller stops all the same. */
+const LEAVE_MS_MAX = 1000;
+const PROGRAM = { name: 'controller', summary: 'Decides which node has which range, and answers operators.' };
+
+async function start(ctx: MainContext): Promise<Running> {
+  const config = loadConfig(PROGRAM, CONTROLLER_OPTIONS, process.argv.slice(2), process.env);
+  const choice = parseCoordination(config.coordination);
+  const logger = createLogger({ name: 'controller', level: config.logLevel, format: config.logFormat });
+  ctx.useLogger(logger);
+  const clock = systemClock;
+  const { host } = config.listen;
+  const port = config.listen.port === 0 ? await freePort(host) : config.listen.port;
+  const address = formatAddress(dialable({ host, port }));
+  const ident = config.ident ?? defaultIdent(host, port);
+
+  const backend = await openBackend({ choice, dataDir: config.dataDir, clock, random: systemRandom, logger });
+  const metrics = createMetrics({ name: 'controller' });
+  const controller = new Controller({
+    clock,
+    turn: endOfTurn,
+    logger,
+    persister: backend.persister,
+    discovery: backend.discovery,
+    dial: grpcDial(clock),
+    observer: prometheusObserver(metrics),
+    timing: {
+      pollMs: config.poll,
+      goneAfterMs: config.goneAfter,
+      settleMs: config.settle,
+      commandTimeoutMs: config.commandTimeout,
+      commandsInFlightMax: config.commandsInFlight,
+    },
+  });
+  registerGauges(metrics, controller);
+  const server = await listen({
+    listen: { host, port },
+    logger,
+    clock,
+    metrics,
+    ready: () => controller.ready,
+    services: (grpcServer, closing) => {
+      backend.mount(grpcServer, closing);
+      addOperatorServices(grpcServer, controller, { logger });
+      addDebugService(grpcServer, controller, { logger });
+    },
+  }).catch(async (thrown: unknown) => {
+    await backend.close();
+    throw thrown;
+  });
+  controller.start();
+  const campaign = backend.election.campaign({ ident, address }).subscribe({
+    next: (leadership) => {
+      controller.lead(leadership);
+    },
+    error: (thrown) => {
+      ctx.fail(thrown);
+    },
+  });
+  const registration = backend.discovery.register({ service: 'controller', ident, address, meta: {} });
+  registration.catch((thrown: unknown) => {
+    ctx.fail(thrown);
+  });
+  logger.info('controller listens', { address, ident, coordination: config.coordination });
+
+  return {
+    async close() {
+      controller.close();
+      const leaving = Promise.allSettled([backend.election.resign(), registration.then((held) => held.deregister())]);
+      await Promise.race([leaving, new Promise<void>((resolve) => clock.after(LEAVE_MS_MAX, resolve, { unref: true }))]);
+      campaign.unsubscribe();
+      await server.close(config.grace);
+      await backend.close().catch((thrown: unknown) => {
+        logger.warn('the coordination was not closed cleanly', { error: messageOf(thrown) });
+      });
+    },
+  };
+}
+
+void runMain('controller', start);

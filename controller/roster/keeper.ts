@@ -1,0 +1,197 @@
+import type { Subscription } from 'rxjs';
+import type { Discovery, Instance } from '../../coordination/interfaces.js';
+import type { NodeIdent, RangeId } from '../../model/range.js';
+import { NO_LOAD, type RangeInfo, type RangesEvent } from '../../model/report.js';
+import type { Clock } from '../../runtime/clock.js';
+import { type AppError, AppError as Weather } from '../../runtime/errors.js';
+import type { Logger } from '../../runtime/log.js';
+import type { Dial, NodeTransport } from '../transport/transport.js';
+import { NodeLink } from './link.js';
+import { EMPTY_ROSTER, type RemoteRange, type Roster, type RosterNode } from './roster.js';
+import * as updates from './updates.js';
+
+export interface KeeperOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly discovery: Discovery;
+  readonly dial: Dial;
+  /** How often a node is asked for its whole report, besides what it pushes. */
+  readonly pollMs: number;
+  /** How long a node may be silent before its ranges count as missing. */
+  readonly goneAfterMs: number;
+  /** How long after the start a node that is not there yet may still be coming. */
+  readonly settleMs: number;
+  /** Which ranges to look at again; everything placed on `node` as well, when given. */
+  readonly changed: (ranges: readonly RangeId[], node?: NodeIdent) => void;
+  readonly changedAll: () => void;
+}
+
+/** Keeps the roster up to date: follows discovery, and every node's reports. */
+export class RosterKeeper {
+  private current: Roster = EMPTY_ROSTER;
+  private readonly links = new Map<NodeIdent, NodeLink>();
+  private subscription: Subscription | undefined;
+  private startedMs = 0;
+
+  constructor(private readonly options: KeeperOptions) {}
+
+  get roster(): Roster {
+    return this.current;
+  }
+
+  start(): void {
+    this.startedMs = this.options.clock.now();
+    this.subscription = this.options.discovery.watch('node').subscribe((instances) => {
+      this.listed(instances);
+    });
+  }
+
+  close(): void {
+    this.subscription?.unsubscribe();
+    for (const link of this.links.values()) link.close();
+    this.links.clear();
+  }
+
+  transportOf(node: NodeIdent): NodeTransport | undefined {
+    return this.links.get(node)?.transport;
+  }
+
+  /** Asks a node for its report now, as for the progress of a copy. */
+  refresh(node: NodeIdent): void {
+    this.links.get(node)?.poll();
+  }
+
+  update(change: (roster: Roster) => Roster, ranges: readonly RangeId[] = [], node?: NodeIdent): void {
+    const next = change(this.current);
+    if (next === this.current) return;
+    this.current = next;
+    if (ranges.length > 0 || node !== undefined) this.options.changed(ranges, node);
+  }
+
+  /** Time passes: what was silent for too long is lost, and what nobody needs is forgotten. */
+  tick(isNeeded: (node: NodeIdent) => boolean, isPlaced: (copy: string) => boolean): void {
+    const nowMs = this.options.clock.now();
+    if (!this.current.settled && nowMs - this.startedMs >= this.options.settleMs) {
+      this.update(updates.settled);
+      this.options.changedAll();
+    }
+    for (const node of this.current.nodes.values()) this.tickNode(node, isNeeded, nowMs);
+    this.update((roster) => updates.tidied(roster, isPlaced, nowMs));
+  }
+
+  private tickNode(node: RosterNode, isNeeded: (node: NodeIdent) => boolean, nowMs: number): void {
+    const { state, sinceMs } = node.link;
+    if ((state === 'silent' || state === 'connecting') && nowMs - sinceMs >= this.options.goneAfterMs) {
+      const why = state === 'silent' ? node.link.why : 'it does not answer';
+      this.options.logger.warn('a node is gone', { node: node.ident, address: node.address, why });
+      this.update((roster) => updates.lost(roster, node.ident, why, nowMs), [], node.ident);
+    }
+    if (node.discovered || state === 'live') return;
+    this.hangUp(node.ident);
+    if (!isNeeded(node.ident)) this.update((roster) => updates.forgotten(roster, node.ident));
+  }
+
+  // --- discovery -----------------------------------------------------------------
+
+  private listed(instances: readonly Instance[]): void {
+    const idents = new Set(instances.map((i) => i.ident));
+    for (const instance of instances) this.appeared(instance);
+    for (const ident of this.current.nodes.keys()) {
+      if (!idents.has(ident)) this.disappeared(ident);
+    }
+  }
+
+  private appeared(instance: Instance): void {
+    const { ident, address } = instance;
+    const nowMs = this.options.clock.now();
+    const seen = { ident, address, incarnation: instance.meta['incarnation'] };
+    const known = this.current.nodes.get(ident);
+    this.update((roster) => updates.discovered(roster, seen, nowMs), [], ident);
+    if (!known) this.options.logger.info('a node appeared', { node: ident, address });
+    if (this.links.get(ident)?.address === address) return;
+    this.hangUp(ident);
+    this.links.set(ident, this.connect(ident, address));
+  }
+
+  private disappeared(ident: NodeIdent): void {
+    const nowMs = this.options.clock.now();
+    if (this.current.nodes.get(ident)?.discovered) this.options.logger.info('a node is registered no more', { node: ident });
+    this.update((roster) => updates.undiscovered(roster, ident, nowMs), [], ident);
+  }
+
+  private hangUp(ident: NodeIdent): void {
+    this.links.get(ident)?.close();
+    this.links.delete(ident);
+  }
+
+  // --- reports ---------------------------------------------------------------------
+
+  private connect(ident: NodeIdent, address: string): NodeLink {
+    const { clock, dial, pollMs } = this.options;
+    return new NodeLink({
+      clock,
+      address,
+      transport: dial(address),
+      pollMs,
+      reported: (info, askedMs) => {
+        this.reported(ident, info, askedMs);
+      },
+      pushed: (event) => {
+        this.pushed(ident, event);
+      },
+      silent: (error) => {
+        this.silent(ident, error);
+      },
+    });
+  }
+
+  private reported(ident: NodeIdent, info: updates.NodeInfo & { ident: string | undefined }, askedMs: number): void {
+    if (info.ident !== undefined && info.ident !== ident) {
+      // A port that another node took over: its report is not about this one.
+      this.silent(ident, new Weather('FAILED_PRECONDITION', `node ${info.ident} answers at its address`));
+      return;
+    }
+    const before = this.current.nodes.get(ident);
+    const next = updates.reported(this.current, ident, info, askedMs, this.options.clock.now());
+    const after = next.nodes.get(ident);
+    if (!after) return;
+    const revived = before?.link.state !== 'live' || before.incarnation !== after.incarnation || before.wantDrain !== after.wantDrain;
+    this.update(() => next, differing(before?.ranges, after.ranges), revived ? ident : undefined);
+  }
+
+  private pushed(ident: NodeIdent, event: RangesEvent): void {
+    if (event.type !== 'range') return;
+    const known = this.current.nodes.get(ident)?.ranges.get(event.meta.id);
+    const info: RangeInfo = event.info ?? {
+      meta: event.meta,
+      load: NO_LOAD,
+      progress: undefined,
+      lastError: '',
+      serving: false,
+      ...known,
+      state: event.state,
+      epoch: event.epoch,
+    };
+    if (known && !isNews(known, info)) return;
+    this.update((roster) => updates.rangeReported(roster, ident, info, this.options.clock.now()), [event.meta.id]);
+  }
+
+  private silent(ident: NodeIdent, error: AppError): void {
+    this.update((roster) => updates.silent(roster, ident, error.message, this.options.clock.now()), [], ident);
+  }
+}
+
+/** The ranges of which a node says something else than before, apart from figures. */
+function differing(before: ReadonlyMap<RangeId, RemoteRange> | undefined, after: ReadonlyMap<RangeId, RemoteRange>): RangeId[] {
+  const ids: RangeId[] = [];
+  for (const [id, range] of after) {
+    const known = before?.get(id);
+    if (!known || isNews(known, range)) ids.push(id);
+  }
+  for (const id of before?.keys() ?? []) if (!after.has(id)) ids.push(id);
+  return ids;
+}
+
+function isNews(known: RangeInfo, told: RangeInfo): boolean {
+  return known.state !== told.state || known.epoch !== told.epoch || known.serving !== told.serving || known.lastError !== told.lastError;
+}

@@ -1,0 +1,143 @@
+import type * as grpc from '@grpc/grpc-js';
+import { formatStep } from '../../model/notation.js';
+import type { NodeIdent } from '../../model/range.js';
+import { boundFromWire, countToWire, rangeIdFromWire, rangeIdToWire } from '../../proto/convert.js';
+import {
+  type JoinRequest,
+  type MoveRequest,
+  OperationsService,
+  OrchestratorService,
+  type RunEvent,
+  type RunRequest,
+  type SplitRequest,
+} from '../../proto/gen/ranger/controller.js';
+import { addService } from '../../proto/serve.js';
+import { AppError } from '../../runtime/errors.js';
+import type { Logger } from '../../runtime/log.js';
+import type { Controller, Starter } from '../controller.js';
+import type { OperationResult } from '../operations.js';
+import { type Plan, type Refusal, planJoin, planMove, planSplit } from '../orchestrator/request.js';
+import type { World } from '../orchestrator/types.js';
+
+type Planner = (world: World) => Plan | Refusal;
+
+/** Puts the Orchestrator service and its reporting form on the wire. */
+export function addOperatorServices(server: grpc.Server, controller: Controller, deps: { readonly logger: Logger }): void {
+  const complete = async (planner: Planner): Promise<Record<string, never>> => {
+    const operation = await controller.run(planner);
+    await operation.result;
+    return {};
+  };
+  addService(
+    server,
+    OrchestratorService,
+    {
+      move: (request) => complete(readMove(request)),
+      split: (request) => complete(readSplit(request)),
+      join: (request) => complete(readJoin(request)),
+    },
+    deps,
+  );
+  addService(
+    server,
+    OperationsService,
+    {
+      run: async (call) => {
+        const operation = await controller.run(readOperation(call.request), reporter(call));
+        const result = await operation.result;
+        if (!call.cancelled) call.write(doneEvent(result));
+        call.end();
+      },
+    },
+    deps,
+  );
+}
+
+function readOperation({ operation }: RunRequest): Planner {
+  switch (operation?.$case) {
+    case 'move':
+      return readMove(operation.move);
+    case 'split':
+      return readSplit(operation.split);
+    case 'join':
+      return readJoin(operation.join);
+    case undefined:
+      throw new AppError('INVALID_ARGUMENT', 'operation: is missing; it is one of move, split and join');
+  }
+}
+
+function readMove(wire: MoveRequest): Planner {
+  const request = { range: rangeIdFromWire(wire.range, 'range'), node: nodeFromWire(wire.node) };
+  return (world) => planMove(world, request);
+}
+
+function readSplit(wire: SplitRequest): Planner {
+  const request = {
+    range: rangeIdFromWire(wire.range, 'range'),
+    boundary: boundFromWire(wire.boundary, 'boundary'),
+    left: nodeFromWire(wire.nodeLeft),
+    right: nodeFromWire(wire.nodeRight),
+  };
+  return (world) => planSplit(world, request);
+}
+
+function readJoin(wire: JoinRequest): Planner {
+  const request = {
+    left: rangeIdFromWire(wire.rangeLeft, 'range_left'),
+    right: rangeIdFromWire(wire.rangeRight, 'range_right'),
+    node: nodeFromWire(wire.node),
+  };
+  return (world) => planJoin(world, request);
+}
+
+function nodeFromWire(text: string): NodeIdent | undefined {
+  return text === '' ? undefined : text;
+}
+
+/** Reports are small and few; one that nobody reads is thrown away with its call. */
+function reporter(call: grpc.ServerWritableStream<RunRequest, RunEvent>): Starter {
+  const write = (event: RunEvent['event']): void => {
+    if (!call.cancelled) call.write({ event });
+  };
+  return {
+    started: ({ description, members }) => {
+      write({ $case: 'started', started: { description, ranges: members.map(rangeIdToWire) } });
+    },
+    step: (step, elapsedMs) => {
+      write({
+        $case: 'step',
+        step: {
+          text: formatStep(step),
+          range: rangeIdToWire(step.range),
+          placement: step.placement?.index ?? 0,
+          node: step.placement?.node ?? '',
+          from: step.from,
+          to: step.to,
+          elapsedMs: countToWire(elapsedMs),
+        },
+      });
+    },
+    progress: ({ range, node, progress }, elapsedMs) => {
+      write({
+        $case: 'progress',
+        progress: {
+          range: rangeIdToWire(range),
+          node,
+          keys: countToWire(progress.keys),
+          bytes: countToWire(progress.bytes),
+          keysTotal: countToWire(progress.keysTotal),
+          elapsedMs: countToWire(elapsedMs),
+        },
+      });
+    },
+  };
+}
+
+function doneEvent({ ranges, elapsedMs, keys, bytes }: OperationResult): RunEvent {
+  return {
+    event: {
+      $case: 'done',
+      done: { elapsedMs: countToWire(elapsedMs), keys: countToWire(keys), bytes: countToWire(bytes), ranges: ranges.map(rangeIdToWire) },
+    },
+  };
+}
