@@ -71,14 +71,21 @@ export function handOverWhenReady(draft: Draft, family: Family): void {
     draft.wait(waitingFor, 'is to be active before its children take over');
     return;
   }
-  for (const id of family.parents) {
-    const parent = draft.range(id);
-    draft.decide({ ...parent, primary: undefined, epoch: parent.epoch + 1 });
-  }
+  const epoch = nextEpoch(draft, family);
+  for (const id of family.parents) draft.decide({ ...draft.range(id), primary: undefined, epoch });
   for (const id of family.children) {
     const child = draft.range(id);
-    draft.decide({ ...child, primary: wantedPlacement(child)?.index, established: true, epoch: child.epoch + 1 });
+    draft.decide({ ...child, primary: wantedPlacement(child)?.index, established: true, epoch });
   }
+}
+
+/**
+ * The write token goes from parents to children and back, and the one who gives it
+ * refuses who comes with an older epoch than it has seen: so a family's epochs move
+ * together.
+ */
+function nextEpoch(draft: Draft, family: Family): number {
+  return 1 + Math.max(...[...family.parents, ...family.children].map((id) => draft.range(id).epoch));
 }
 
 /** A parent that will not stop serving; undefined when each does or did. */
@@ -124,20 +131,20 @@ export function activateFailure(draft: Draft, family: Family): ChildFailure | un
  * meanwhile comes back with the write token, so nothing they acknowledged is lost.
  */
 export function takeBack(draft: Draft, family: Family, abort: string | undefined, failed?: ChildFailure): void {
+  const epoch = nextEpoch(draft, family);
   for (const id of family.parents) {
     const parent = draft.range(id);
-    const primary = wantedPlacement(parent)?.index;
     draft.decide({
       ...parent,
-      primary: parent.primary ?? primary,
-      epoch: parent.epoch + 1,
+      primary: parent.primary ?? wantedPlacement(parent)?.index,
+      epoch,
       rounds: parent.rounds + 1,
       abort: parent.abort ?? abort,
     });
   }
   for (const id of family.children) {
     const child = draft.range(id);
-    draft.decide({ ...child, primary: undefined, epoch: child.epoch + 1 });
+    draft.decide({ ...child, primary: undefined, epoch });
   }
   if (failed) {
     draft.avoid(failed.id, failed.placement.node);

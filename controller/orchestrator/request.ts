@@ -166,6 +166,7 @@ function makeChild(
   named: boolean,
 ): RangeRecord {
   return newRange(meta, {
+    epoch: 1 + Math.max(...parents.map((p) => p.epoch)),
     parents: parents.map((p) => p.id),
     placements: [newPlacement(0, node.ident, { named, incarnation: node.incarnation })],
   });
