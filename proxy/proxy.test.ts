@@ -10,6 +10,7 @@ import { KVClient } from '../proto/gen/kv/kv.js';
 import { PipeAction, PipeClient, type PipeResponse } from '../proto/gen/kv/pipe.js';
 import { systemClock } from '../runtime/clock.js';
 import { silentLogger } from '../runtime/log.js';
+import { systemRandom } from '../runtime/random.js';
 import { type Proxy, type ProxyOptions, startProxy } from './proxy.js';
 import { SharedData, TestNode, type TestNodeOptions } from './testing/test-node.js';
 
@@ -48,6 +49,7 @@ async function addProxy(options: Partial<ProxyOptions> = {}): Promise<Proxy> {
     graceMs: 2000,
     discovery,
     clock: systemClock,
+    random: systemRandom,
     logger: silentLogger,
     onRefused: (reason) => {
       throw reason as Error;

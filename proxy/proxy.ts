@@ -3,16 +3,19 @@ import { Router } from '../client/router.js';
 import { grpcTransports } from '../client/transport.js';
 import type { Discovery } from '../coordination/interfaces.js';
 import { defaultIdent } from '../model/range.js';
+import { GET, PUT } from '../proto/kv-codec.js';
 import { Mirror } from '../rangelet/mirror.js';
 import { grpcRanges } from '../rangelet/mirror-grpc.js';
 import type { Clock } from '../runtime/clock.js';
 import { dialable } from '../runtime/common-options.js';
 import type { Logger } from '../runtime/log.js';
 import { createMetrics } from '../runtime/metrics.js';
+import type { Random } from '../runtime/random.js';
+import { RequestMetrics } from '../runtime/request-metrics.js';
 import { listen } from '../runtime/server.js';
 import { endOfTurn } from '../runtime/turn.js';
 import { type Address, formatAddress } from '../runtime/units.js';
-import { registerRouterMetrics, RequestMetrics } from './metrics.js';
+import { registerRouterMetrics } from './metrics.js';
 import { MirroredOwners, ProxyReadiness } from './owners.js';
 import { addProxyServices } from './services.js';
 
@@ -25,6 +28,7 @@ export interface ProxyOptions {
   readonly graceMs: number;
   readonly discovery: Discovery;
   readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
   /** Discovery refuses the proxy for good, because another process has its ident. */
   readonly onRefused: (reason: unknown) => void;
@@ -41,9 +45,9 @@ export interface Proxy {
  * discovery first, so that clients turn elsewhere while the last answers go out.
  */
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
-  const { clock, logger, discovery } = options;
+  const { clock, random, logger, discovery } = options;
   const nodes = discovery.watch('node').pipe(shareReplay({ bufferSize: 1, refCount: true }));
-  const mirror = new Mirror({ nodes, connect: grpcRanges({ clock, logger }), clock, logger });
+  const mirror = new Mirror({ nodes, connect: grpcRanges({ clock, logger }), clock, random, logger });
   const router = new Router({
     owners: new MirroredOwners(mirror, nodes),
     transports: grpcTransports(clock),
@@ -85,7 +89,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
 function startServer(options: ProxyOptions, router: Router, mirror: Mirror): ReturnType<typeof listen> {
   const { clock, logger } = options;
   const metrics = createMetrics({ name: 'proxy' });
-  const requests = new RequestMetrics();
+  const requests = new RequestMetrics('keyranger_proxy', new Map([[GET, 'get'], [PUT, 'put']]));
   requests.register(metrics);
   registerRouterMetrics(metrics, router, mirror);
   return listen({
