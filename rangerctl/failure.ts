@@ -42,6 +42,10 @@ export function explain(thrown: unknown, context: { readonly command: string; re
       return { message: text, exitCode: EXIT.usage };
     case 'CANCELLED':
       return { message: `the ${peer.role} at ${peer.address} ended the call: ${text}`, exitCode: EXIT.unreachable };
+    case 'INTERNAL':
+    case 'UNKNOWN':
+    case 'DATA_LOSS':
+      return { message: `${context.command} failed: ${text}`, exitCode: EXIT.refused };
     default:
       return { message: `${context.command} refused: ${text}`, exitCode: EXIT.refused };
   }

@@ -32,6 +32,7 @@ export interface HammerOptions {
   readonly settleMs: number;
   readonly clock: Clock;
   readonly random: Random;
+  /** Called for those that are kept. */
   readonly onViolation?: (violation: Violation) => void;
 }
 
@@ -275,7 +276,9 @@ export class Hammer {
   #accuse(violation: Violation): void {
     if (violation.kind === 'wrong') this.#wrong++;
     else this.#missing++;
-    if (this.#violations.length < VIOLATIONS_KEPT) this.#violations.push(violation);
+    // One broken node can make thousands; the first tell the story.
+    if (this.#violations.length >= VIOLATIONS_KEPT) return;
+    this.#violations.push(violation);
     this.#options.onViolation?.(violation);
   }
 

@@ -98,7 +98,7 @@ describe('liveLine', () => {
     const tally = new Tally(0);
     tally.succeeded('read', 0, 2);
     const line = liveLine({ elapsedMs: 12_345, recent: tally.takeRecent(1), results: results({ wrong: 1 }) });
-    expect(line).toMatch(/^12s {2}1\/s {2}p50 2\.0 ms .* errors 0 {2}wrong 1 {2}missing 0 {2}longest gap 100 ms/);
+    expect(line).toMatch(/^12s {2}1\/s {2}errors 0 wrong 1 missing 0 {2}p50 2\.0 ms .* longest gap 100 ms/);
     expect(line).not.toContain('\n');
   });
 });

@@ -119,9 +119,10 @@ export function liveLine(options: { readonly elapsedMs: number; readonly recent:
   const { recent, results } = options;
   const { tally } = results;
   const latency = recent.latencyMs ? `p50 ${ms(recent.latencyMs.p50)}  p99 ${ms(recent.latencyMs.p99)}  max ${ms(recent.latencyMs.max)}` : 'nothing succeeded';
-  const lies = `wrong ${results.wrong}  missing ${results.missing}`;
-  const totals = `errors ${tally.all.errors}  ${lies}  longest gap ${ms(tally.longestGapMs)}  longest wait ${ms(tally.longestWaitMs)}`;
-  return `${Math.floor(options.elapsedMs / 1000)}s  ${recent.perSecond.toFixed(0)}/s  ${latency}  |  ${totals}`;
+  // What matters most comes first: a narrow terminal cuts the line.
+  const totals = `errors ${tally.all.errors} wrong ${results.wrong} missing ${results.missing}`;
+  const worst = `longest gap ${ms(tally.longestGapMs)}  longest wait ${ms(tally.longestWaitMs)}`;
+  return `${Math.floor(options.elapsedMs / 1000)}s  ${recent.perSecond.toFixed(0)}/s  ${totals}  ${latency}  ${worst}`;
 }
 
 /** The final document of `--json`. */
