@@ -68,9 +68,14 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     const ident = options.ident ?? defaultIdent(options.listen.host, server.port);
     // The coordination may be away for now; requests do not wait for the proxy to be announced.
     const registration = discovery.register({ service: 'proxy', ident, address, meta: {} });
-    registration.catch(options.onRefused);
+    let closing = false;
+    registration.catch((reason: unknown) => {
+      // A registration that is cut short because the proxy leaves is no refusal.
+      if (!closing) options.onRefused(reason);
+    });
     logger.info('proxy listens', { address, ident });
     const close = async (): Promise<void> => {
+      closing = true;
       const leaving = registration.then(
         (held) => held.deregister(),
         () => undefined,
