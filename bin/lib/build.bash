@@ -1,6 +1,14 @@
 # Sourced by the programs in bin/ once they have set `root`: makes sure that what
 # they run is built, and runs it.
 
+# With bin/ on the PATH, our own `node` would stand for the one that runs everything.
+without_own_bin() {
+  local folder path='' IFS=:
+  for folder in $PATH; do [[ $folder -ef $root/bin ]] || path+=${path:+:}$folder; done
+  PATH=$path
+}
+without_own_bin
+
 # Everything the build depends on, with times and sizes: a file that changed, came,
 # or went, changes this text. The text of the last build is kept.
 inputs() {
