@@ -1,0 +1,415 @@
+import { Keyspace, firstRange, toPersisted, type RecordChange } from '../../controller/keyspace/keyspace.js';
+import { standing } from '../../controller/orchestrator/progress.js';
+import { reconcile } from '../../controller/orchestrator/reconcile.js';
+import type { Plan, Refusal, Tracked } from '../../controller/orchestrator/request.js';
+import { DEFAULT_TUNING, type Decision, type WantedCommand, type World } from '../../controller/orchestrator/types.js';
+import { EMPTY_ROSTER, type Roster, copyKey } from '../../controller/roster/roster.js';
+import * as updates from '../../controller/roster/updates.js';
+import { formatOperation, formatStep } from '../../model/notation.js';
+import { type NodeIdent, type RangeId, formatPlacement } from '../../model/range.js';
+import { FakeNode, type Outcome } from './fake-node.js';
+import { Faults } from './faults.js';
+import { Invariants } from './invariants.js';
+
+const TIMEOUT_MS = 1000;
+const SLOW_MS = 3000;
+const GONE_AFTER_MS = 4000;
+const SETTLE_MS = 4000;
+
+interface Flight {
+  readonly command: WantedCommand;
+  readonly sentMs: number;
+}
+
+interface Running {
+  readonly tracked: Tracked;
+  readonly text: string;
+}
+
+/**
+ * A controller's real core among fake nodes, on a clock of its own. It does what the
+ * shell does — decide, persist, send, feed back — one thing at a time, in an order
+ * that never changes.
+ */
+export class Cluster {
+  nowMs = 0;
+  readonly nodes = new Map<NodeIdent, FakeNode>();
+  readonly log: string[] = [];
+  private readonly faults = new Map<NodeIdent, Faults>();
+  private keyspace = new Keyspace();
+  private roster: Roster = EMPTY_ROSTER;
+  private documents = new Map<string, string>();
+  private flights = new Map<string, Flight>();
+  private events: { atMs: number; run: () => void }[] = [];
+  private delayed: { node: FakeNode; command: WantedCommand }[] = [];
+  private running: Running[] = [];
+  private waiting: ReadonlyMap<RangeId, string> = new Map();
+  private problems: Decision['problems'] = [];
+  private readonly invariants = new Invariants();
+  private startedMs = -SETTLE_MS;
+
+  // --- the world ---------------------------------------------------------------------
+
+  addNode(ident: NodeIdent): FakeNode {
+    const node = new FakeNode(ident, (address) => [...this.nodes.values()].find((n) => n.address === address && n.up && !n.frozen));
+    this.nodes.set(ident, node);
+    this.faults.set(ident, new Faults());
+    return node;
+  }
+
+  faultsOf(ident: NodeIdent): Faults {
+    const faults = this.faults.get(ident);
+    if (!faults) throw new Error(`there is no node ${ident} in this scenario`);
+    return faults;
+  }
+
+  node(ident: NodeIdent): FakeNode {
+    const node = this.nodes.get(ident);
+    if (!node) throw new Error(`there is no node ${ident} in this scenario`);
+    return node;
+  }
+
+  get view(): World {
+    return { keyspace: this.keyspace, roster: this.roster, nowMs: this.nowMs, tuning: DEFAULT_TUNING };
+  }
+
+  get reasons(): ReadonlyMap<RangeId, string> {
+    return this.waiting;
+  }
+
+  get strays(): Decision['problems'] {
+    return this.problems;
+  }
+
+  /** Puts records on disk as they are, as if an earlier controller had. */
+  preset(changes: readonly RecordChange[]): void {
+    this.persist(changes);
+  }
+
+  /** A first start: nothing is persisted, so there is one range. */
+  begin(): void {
+    if (this.documents.size === 0) this.persist([{ id: 1, record: firstRange() }]);
+    for (const node of this.nodes.values()) this.discover(node);
+    this.roster = updates.settled(this.roster);
+  }
+
+  /** Everything but the documents is forgotten; what is on the wire stays on the wire. */
+  restartController(): void {
+    for (const command of this.unsent.splice(0)) {
+      const node = this.nodes.get(command.node);
+      if (!node || !this.isFlying(command)) continue;
+      this.delayed.push({ node, command });
+      this.at(this.nowMs + TIMEOUT_MS / 2, () => {
+        this.release(node);
+      });
+    }
+    this.flights.clear();
+    this.running = [];
+    this.roster = EMPTY_ROSTER;
+    this.keyspace = Keyspace.load(this.documents);
+    this.startedMs = this.nowMs;
+    for (const node of this.nodes.values()) if (node.up && !node.frozen) this.discover(node);
+    this.at(this.nowMs + SETTLE_MS, () => {
+      if (this.startedMs + SETTLE_MS <= this.nowMs) this.roster = updates.settled(this.roster);
+    });
+  }
+
+  kill(ident: NodeIdent): void {
+    const node = this.node(ident);
+    node.crash();
+    this.roster = updates.silent(this.roster, ident, 'the connection broke', this.nowMs);
+    this.at(this.nowMs + GONE_AFTER_MS, () => {
+      if (!node.up) this.roster = updates.undiscovered(updates.lost(this.roster, ident, 'the connection broke', this.nowMs), ident, this.nowMs);
+    });
+  }
+
+  freeze(ident: NodeIdent): void {
+    const node = this.node(ident);
+    node.frozen = true;
+    this.roster = updates.silent(this.roster, ident, 'it does not answer', this.nowMs);
+    this.at(this.nowMs + GONE_AFTER_MS, () => {
+      if (node.frozen) this.roster = updates.lost(this.roster, ident, 'it does not answer', this.nowMs);
+    });
+  }
+
+  comeBack(ident: NodeIdent, emptyDisk: boolean): void {
+    const node = this.node(ident);
+    if (emptyDisk) node.loseDisk();
+    const wasFrozen = node.frozen;
+    node.up = true;
+    node.frozen = false;
+    // What was sent to a frozen process waited in its sockets.
+    if (wasFrozen) this.release(node);
+    this.discover(node);
+  }
+
+  setDrain(ident: NodeIdent, wantDrain: boolean): void {
+    this.node(ident).wantDrain = wantDrain;
+    this.report(this.node(ident));
+  }
+
+  private discover(node: FakeNode): void {
+    const seen = { ident: node.ident, address: node.address, incarnation: node.incarnation };
+    this.roster = updates.discovered(this.roster, seen, this.nowMs);
+    this.report(node);
+  }
+
+  private report(node: FakeNode): void {
+    if (!node.up || node.frozen || !this.roster.nodes.has(node.ident)) return;
+    const ranges = [...node.copies.values()].map((copy) => node.info(copy));
+    const info = { ranges, wantDrain: node.wantDrain, incarnation: node.incarnation };
+    this.roster = updates.reported(this.roster, node.ident, info, this.nowMs, this.nowMs);
+  }
+
+  // --- operators -----------------------------------------------------------------------
+
+  ask(plan: Plan | Refusal): void {
+    if (!plan.allowed) {
+      this.log.push(`refused: ${plan.because} (${plan.code})`);
+      return;
+    }
+    this.persist(plan.changes);
+    this.log.push(`accepted: ${formatOperation(plan.operation)}`, ...plan.steps.map(formatStep));
+    this.running.push({ tracked: plan.tracked, text: formatOperation(plan.operation) });
+  }
+
+  // --- the loop ------------------------------------------------------------------------
+
+  /** Goes on until nothing happens any more, `stop` says so, or the time is up. */
+  run(limitMs: number, stop: (line: string) => boolean = () => false): boolean {
+    const endMs = this.nowMs + limitMs;
+    let read = this.log.length;
+    for (;;) {
+      const busy = this.pass();
+      this.check();
+      while (read < this.log.length) if (stop(this.log[read++] ?? '')) return true;
+      if (busy || this.deliver()) continue;
+      const next = this.nextEventMs();
+      if (next === undefined) return false;
+      if (next > endMs) {
+        this.nowMs = endMs;
+        return false;
+      }
+      this.advance(next);
+    }
+  }
+
+  /** Time passes although nothing is awaited. */
+  wait(ms: number): void {
+    const endMs = this.nowMs + ms;
+    this.run(ms);
+    this.nowMs = Math.max(this.nowMs, endMs);
+    this.run(0);
+  }
+
+  private wakeAtMs: number | undefined;
+
+  /** One pass of the controller; true when it changed something. */
+  private pass(): boolean {
+    const decision = reconcile(this.view);
+    for (const group of decision.groups) this.persist(group.changes);
+    this.log.push(...decision.steps.map(formatStep));
+    for (const { range, node, untilMs } of decision.avoid) this.roster = updates.avoided(this.roster, range, node, untilMs);
+    for (const { kind, ranges, because } of decision.ended) this.log.push(`ended: ${kind} ${ranges.map((id) => `R${id}`).join(' ')}: ${because}`);
+    this.running = this.running.filter((r) => !decision.ended.some((e) => e.kind === r.tracked.kind && e.ranges.some((id) => involves(r.tracked, id))));
+    this.finishOperations();
+    this.waiting = decision.waiting;
+    this.problems = decision.problems;
+    this.wakeAtMs = decision.wakeAtMs;
+    this.want(decision.commands);
+    return decision.groups.length > 0;
+  }
+
+  private finishOperations(): void {
+    this.running = this.running.filter(({ tracked, text }) => {
+      const now = standing(this.keyspace, this.roster, tracked);
+      if (now.state === 'running') return true;
+      this.log.push(now.state === 'done' ? `done: ${text}` : `ended: ${text}: ${now.because}`);
+      return false;
+    });
+  }
+
+  private persist(changes: readonly RecordChange[]): void {
+    this.keyspace.apply(changes);
+    for (const { key, value } of toPersisted(changes)) {
+      if (value === undefined) this.documents.delete(key);
+      else this.documents.set(key, value);
+    }
+  }
+
+  /** As the actuator: one command a copy, and none that is not wanted any more. */
+  private want(commands: readonly WantedCommand[]): void {
+    const wanted = new Map(commands.map((c) => [copyKey(c.range.id, c.node), c]));
+    for (const [copy, { command }] of this.flights) {
+      const still = wanted.get(copy);
+      if (still?.command === command.command && still.epoch === command.epoch) continue;
+      this.flights.delete(copy);
+      this.roster = updates.commandCancelled(this.roster, sent(command));
+    }
+    for (const [copy, command] of wanted) {
+      if (this.flights.has(copy)) continue;
+      this.flights.set(copy, { command, sentMs: this.nowMs });
+      this.roster = updates.commandSent(this.roster, sent(command));
+      this.unsent.push(command);
+    }
+  }
+
+  private unsent: WantedCommand[] = [];
+
+  /** Brings one command to its node; false when none is on the way. */
+  private deliver(): boolean {
+    const command = this.unsent.shift();
+    if (!command) return false;
+    const node = this.nodes.get(command.node);
+    if (!node || !this.isFlying(command)) return true;
+    this.dispatch(node, command);
+    return true;
+  }
+
+  private dispatch(node: FakeNode, command: WantedCommand): void {
+    const fault = this.faultsOf(node.ident).take(command.command);
+    if (!node.up) {
+      this.fail(command, 'the connection is refused');
+    } else if (node.frozen || fault === 'delays') {
+      this.delayed.push({ node, command });
+      this.noAnswer(command, 'delayed');
+    } else if (fault === 'loses') {
+      this.noAnswer(command, 'lost');
+    } else if (fault === 'slows' || fault === 'fails late') {
+      this.slow(node, command, fault === 'fails late' ? 'it failed on the way' : undefined);
+    } else {
+      this.execute(node, command, fault);
+    }
+  }
+
+  private execute(node: FakeNode, command: WantedCommand, fault: 'refuses' | 'mutes' | 'doubles' | undefined): void {
+    const outcome = perform(node, command, fault === 'refuses' ? 'it was told to refuse' : undefined);
+    if (fault === 'doubles') {
+      this.delayed.push({ node, command });
+      this.at(this.nowMs + TIMEOUT_MS / 2, () => {
+        this.release(node);
+      });
+    }
+    if (fault === 'mutes') {
+      // The node pushes what it did, though its answer is lost: without that, nobody would know until the next poll.
+      this.noAnswer(command, 'done, and the answer lost');
+      this.at(this.nowMs + TIMEOUT_MS, () => {
+        this.report(node);
+      });
+      return;
+    }
+    this.report(node);
+    if ('error' in outcome) this.fail(command, outcome.error);
+    else this.answer(command, outcome.state);
+  }
+
+  private slow(node: FakeNode, command: WantedCommand, refusal: string | undefined): void {
+    const outcome = node.begin(command);
+    if ('error' in outcome) {
+      this.fail(command, outcome.error);
+      return;
+    }
+    this.report(node);
+    this.answer(command, outcome.state);
+    this.at(this.nowMs + SLOW_MS, () => {
+      if (!node.up) return;
+      const end = node.finish(command, refusal);
+      this.tell(command, 'error' in end ? `failed late, ${end.error}` : `${end.state} at last`);
+      this.report(node);
+    });
+  }
+
+  /** What was delayed arrives now, too late for anybody to hear the answer. */
+  release(node: FakeNode): void {
+    const late = this.delayed.filter((d) => d.node === node);
+    this.delayed = this.delayed.filter((d) => d.node !== node);
+    for (const { command } of late) {
+      const outcome = perform(node, command);
+      this.tell(command, `arrives late: ${'error' in outcome ? `refused, ${outcome.error}` : outcome.state}`);
+    }
+    this.report(node);
+  }
+
+  private noAnswer(command: WantedCommand, how: string): void {
+    this.tell(command, how);
+    const flight = this.flights.get(copyKey(command.range.id, command.node));
+    this.at(this.nowMs + TIMEOUT_MS, () => {
+      if (flight && this.flights.get(copyKey(command.range.id, command.node)) === flight) this.fail(command, 'no answer within 1000 ms', false);
+    });
+  }
+
+  private answer(command: WantedCommand, state: Exclude<Outcome, { error: string }>['state']): void {
+    this.tell(command, state);
+    this.flights.delete(copyKey(command.range.id, command.node));
+    this.roster = updates.commandAnswered(this.roster, sent(command), { state, lastError: '' }, this.nowMs);
+  }
+
+  private fail(command: WantedCommand, because: string, tell = true): void {
+    if (tell) this.tell(command, `refused, ${because}`);
+    this.flights.delete(copyKey(command.range.id, command.node));
+    this.roster = updates.commandFailed(this.roster, sent(command), because, this.nowMs);
+  }
+
+  private tell(command: WantedCommand, what: string): void {
+    const { range, index, node, epoch } = command;
+    this.log.push(`  ${command.command} ${formatPlacement(range.id, index, node)} epoch ${epoch}: ${what}`);
+  }
+
+  private isFlying(command: WantedCommand): boolean {
+    return this.flights.get(copyKey(command.range.id, command.node))?.command === command;
+  }
+
+  // --- time ----------------------------------------------------------------------------
+
+  private at(atMs: number, run: () => void): void {
+    this.events.push({ atMs, run });
+  }
+
+  private nextEventMs(): number | undefined {
+    const times = this.events.map((e) => e.atMs);
+    if (this.wakeAtMs !== undefined) times.push(this.wakeAtMs);
+    return times.length === 0 ? undefined : Math.max(this.nowMs, Math.min(...times));
+  }
+
+  private advance(toMs: number): void {
+    this.nowMs = toMs;
+    const due = this.events.filter((e) => e.atMs <= toMs);
+    this.events = this.events.filter((e) => e.atMs > toMs);
+    for (const event of due) event.run();
+  }
+
+  check(): void {
+    this.invariants.check(this.keyspace, this.nodes.values());
+  }
+
+  /** Whether anything is left to do: what is not yet as it should be in the end. */
+  unfinished(): string[] {
+    const problems: string[] = this.running.map((r) => `${r.text} is still running`);
+    for (const range of this.keyspace.sorted()) {
+      if (range.state === 'Subsuming') problems.push(`R${range.id} is still Subsuming`);
+      const states = range.placements.map((p) => p.state).join(' ');
+      if (range.state === 'Active' && states !== 'Active') problems.push(`R${range.id} has placements ${states}`);
+      if (range.state === 'Obsolete' && states !== '') problems.push(`R${range.id} is Obsolete and has placements ${states}`);
+    }
+    for (const node of this.nodes.values()) {
+      for (const id of node.copies.keys()) {
+        if (!this.keyspace.on(node.ident).has(id)) problems.push(`${node.ident} still has R${id}`);
+      }
+    }
+    return problems;
+  }
+}
+
+function perform(node: FakeNode, command: WantedCommand, refusal?: string): Outcome {
+  const begun = node.begin(command);
+  if ('error' in begun) return begun;
+  return node.finish(command, refusal);
+}
+
+function sent(command: WantedCommand): updates.SentCommand {
+  return { command: command.command, range: command.range.id, node: command.node, epoch: command.epoch };
+}
+
+function involves(tracked: Tracked, id: RangeId): boolean {
+  return tracked.kind === 'move' ? tracked.range === id : tracked.parents.includes(id);
+}

@@ -1,0 +1,72 @@
+import { containsKey } from '../../model/interval.js';
+import type { Key } from '../../model/key.js';
+import { formatRange, type RangeId } from '../../model/range.js';
+import { type Keyspace, coverageProblem } from '../../controller/keyspace/keyspace.js';
+import { type FakeCopy, type FakeNode, PROBES } from './fake-node.js';
+
+/**
+ * The invariants of operations.md that can be seen from outside, checked after every
+ * step. Clients write as they check, so that what they were promised is known.
+ */
+export class Invariants {
+  private readonly acknowledged = new Map<Key, number>();
+  private readonly epochs = new Map<string, number>();
+  private writes = 0;
+
+  check(keyspace: Keyspace, nodes: Iterable<FakeNode>): void {
+    const all = [...nodes];
+    this.checkOwners(all);
+    const problem = coverageProblem(keyspace.leaves());
+    if (keyspace.size > 0 && problem !== undefined) throw broken(2, problem);
+    for (const range of keyspace.values()) this.checkEpoch(`R${range.id}`, range.epoch);
+    for (const node of all) this.checkCopies(node);
+  }
+
+  /** 1: one owner a key. 3 and 4: it has the newest acknowledged value. */
+  private checkOwners(nodes: readonly FakeNode[]): void {
+    for (const key of PROBES) {
+      const owners = nodes.flatMap((node) =>
+        [...node.copies.values()].filter((c) => accepts(c, key)).map((copy) => ({ node, copy })),
+      );
+      if (owners.length > 1) {
+        throw broken(1, `key ${key} is active as ${owners.map((o) => `${formatRange(o.copy.meta)} on ${o.node.ident}`).join(' and ')}`);
+      }
+      for (const { node, copy } of owners) {
+        const promised = this.acknowledged.get(key);
+        if (copy.data.get(key) !== promised) {
+          throw broken(promised !== undefined && copy.data.size === 0 ? 4 : 3, `R${copy.meta.id} on ${node.ident} has ${String(copy.data.get(key))} for key ${key}, and ${String(promised)} was acknowledged`);
+        }
+        if (!node.up || node.frozen) continue;
+        this.writes += 1;
+        copy.data.set(key, this.writes);
+        this.acknowledged.set(key, this.writes);
+      }
+    }
+  }
+
+  /** 7: epochs only grow, in the keyspace and on every node. */
+  private checkEpoch(where: string, epoch: number): void {
+    const before = this.epochs.get(where) ?? 0;
+    if (epoch < before) throw broken(7, `${where} went from epoch ${before} back to ${epoch}`);
+    this.epochs.set(where, epoch);
+  }
+
+  private checkCopies(node: FakeNode): void {
+    for (const [id, copy] of node.copies) {
+      this.checkEpoch(place(id, node), copy.epoch);
+      if (copy.lastError.startsWith('BROKEN')) throw broken(4, copy.lastError);
+    }
+  }
+}
+
+function place(id: RangeId, node: FakeNode): string {
+  return `R${id} on ${node.incarnation}`;
+}
+
+function accepts(copy: FakeCopy, key: Key): boolean {
+  return copy.state === 'Active' && containsKey(copy.meta, key);
+}
+
+function broken(number: number, what: string): Error {
+  return new Error(`invariant ${number} is broken: ${what}`);
+}

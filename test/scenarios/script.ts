@@ -1,0 +1,215 @@
+import { newPlacement, newRange } from '../../controller/keyspace/record.js';
+import { planJoin, planMove, planSplit } from '../../controller/orchestrator/request.js';
+import { attemptOf } from '../../controller/roster/roster.js';
+import { subtract } from '../../model/interval.js';
+import { keyFromText } from '../../model/key.js';
+import { parseRange } from '../../model/notation.js';
+import { formatPlacement, formatRange } from '../../model/range.js';
+import type { Command } from '../../model/states.js';
+import { Cluster } from './cluster.js';
+import { FAULT_KINDS } from './faults.js';
+
+/*
+ * A scenario is text: a heading that says what it shows, then commands, each after
+ * `> `, and below each what it made happen. The words:
+ *
+ *   > nodes 5200 5201            nodes that are there from the start
+ *   > range R1 [-inf, m) 5200    a range that is active there; without any, the first one is placed
+ *   > stranger R7 [-inf, m) 5200 a range that is active there, and that the controller knows nothing of
+ *   > move 1 5201                as rangerctl: move, split, join
+ *   > go                         until nothing happens any more, 30 s at most; `go 2m`
+ *   > until LINE                 until a line begins so
+ *   > wait 10s                   time passes
+ *   > 5201 refuses Activate      faults.ts has the kinds; `2 times` limits them
+ *   > 5201 heals                 no faults any more
+ *   > 5201 dies, freezes, returns, returns empty, drains, undrains
+ *   > 5201 hears late            what was delayed on the way to it arrives
+ *   > restart controller
+ *   > state                      ranges, placements, and what the nodes say
+ */
+
+export interface Block {
+  readonly command: string;
+  readonly output: readonly string[];
+}
+
+export interface Scenario {
+  readonly heading: readonly string[];
+  readonly blocks: readonly Block[];
+}
+
+export function parseScenario(text: string): Scenario {
+  const heading: string[] = [];
+  const blocks: { command: string; output: string[] }[] = [];
+  for (const line of text.replace(/\n+$/, '').split('\n')) {
+    const block = blocks.at(-1);
+    if (line.startsWith('> ')) blocks.push({ command: line.slice(2).trim(), output: [] });
+    else if (!block) heading.push(line);
+    else if (line !== '') block.output.push(line);
+  }
+  return { heading, blocks };
+}
+
+export function printScenario(scenario: Scenario): string {
+  const heading = scenario.heading.join('\n').replace(/\n+$/, '');
+  const blocks = scenario.blocks.map(({ command, output }) => [`> ${command}`, ...output].join('\n'));
+  return `${heading}\n\n${blocks.join('\n\n')}\n`;
+}
+
+/** Plays a scenario, and gives it back with what really happened. */
+export function play(scenario: Scenario): Scenario {
+  const player = new Player();
+  const blocks = scenario.blocks.map(({ command }) => ({ command, output: player.play(command) }));
+  player.settle();
+  return { heading: scenario.heading, blocks };
+}
+
+const GO_MS = 30_000;
+
+class Player {
+  private readonly cluster = new Cluster();
+  private begun = false;
+
+  play(line: string): string[] {
+    const before = this.cluster.log.length;
+    const [word = '', ...rest] = line.split(' ');
+    if (word === 'nodes') for (const ident of rest) this.cluster.addNode(ident);
+    else if (word === 'range') this.range(line.slice(6), 'known');
+    else if (word === 'stranger') this.range(line.slice(9), 'stranger');
+    else this.act(word, rest, line);
+    if (this.begun) this.cluster.check();
+    return this.cluster.log.slice(before);
+  }
+
+  /** However it went: once everything is healthy, everything ends. */
+  settle(): void {
+    for (const ident of this.cluster.nodes.keys()) {
+      this.cluster.faultsOf(ident).clear();
+      const node = this.cluster.node(ident);
+      if (!node.up || node.frozen) this.cluster.comeBack(ident, false);
+      this.cluster.release(node);
+    }
+    this.cluster.wait(300_000);
+    const left = this.cluster.unfinished();
+    const expected = this.lostForGood ? left.filter((problem) => !/Missing/.test(problem)) : left;
+    if (expected.length > 0) throw new Error(`invariant 5 is broken: with all nodes healthy for 5 minutes, ${expected.join('; ')}`);
+  }
+
+  private lostForGood = false;
+
+  private act(word: string, rest: readonly string[], line: string): void {
+    if (!this.begun) this.cluster.begin();
+    this.begun = true;
+    switch (word) {
+      case 'move':
+      case 'split':
+      case 'join':
+        this.operate(word, rest);
+        return;
+      case 'go':
+        this.cluster.run(rest[0] === undefined ? GO_MS : duration(rest[0]));
+        this.tellWaiting();
+        return;
+      case 'until':
+        if (!this.cluster.run(GO_MS, (seen) => seen.trim().startsWith(rest.join(' ')))) throw new Error(`nothing said: ${rest.join(' ')}`);
+        return;
+      case 'wait':
+        this.cluster.wait(duration(rest[0]));
+        return;
+      case 'restart':
+        this.cluster.restartController();
+        return;
+      case 'state':
+        this.tellState();
+        return;
+      default:
+        this.disturb(word, rest.join(' '), line);
+    }
+  }
+
+  private operate(kind: 'move' | 'split' | 'join', words: readonly string[]): void {
+    const { view } = this.cluster;
+    const [first, second, third, fourth] = words;
+    const id = Number(first);
+    if (kind === 'move') this.cluster.ask(planMove(view, { range: id, node: second }));
+    else if (kind === 'split') this.cluster.ask(planSplit(view, { range: id, boundary: keyFromText(second ?? ''), left: third, right: fourth }));
+    else this.cluster.ask(planJoin(view, { left: id, right: Number(second), node: third }));
+  }
+
+  private disturb(ident: string, what: string, line: string): void {
+    const fault = FAULT_KINDS.find((kind) => what.startsWith(`${kind} `));
+    if (fault) {
+      const [, command, times] = /^ (\w+)(?: (\d+) times?)?$/.exec(what.slice(fault.length)) ?? [];
+      this.cluster.faultsOf(ident).add({ kind: fault, command: command as Command, times: times === undefined ? Infinity : Number(times) });
+      return;
+    }
+    switch (what) {
+      case 'heals':
+        this.cluster.faultsOf(ident).clear();
+        return;
+      case 'dies':
+        this.cluster.kill(ident);
+        return;
+      case 'freezes':
+        this.cluster.freeze(ident);
+        return;
+      case 'returns':
+        this.cluster.comeBack(ident, false);
+        return;
+      case 'returns empty':
+        this.lostForGood = true;
+        this.cluster.comeBack(ident, true);
+        return;
+      case 'drains':
+      case 'undrains':
+        this.cluster.setDrain(ident, what === 'drains');
+        return;
+      case 'hears late':
+        this.cluster.release(this.cluster.node(ident));
+        return;
+      default:
+        throw new Error(`not a command of scenarios: ${line}`);
+    }
+  }
+
+  /** A range that is active on a node from the start, as an earlier controller left it. */
+  private range(text: string, how: 'known' | 'stranger'): void {
+    const at = text.lastIndexOf(' ');
+    const meta = parseRange(text.slice(0, at));
+    if (!meta) throw new Error(`not a range: ${text}`);
+    const node = this.cluster.node(text.slice(at + 1));
+    node.copies.set(meta.id, { meta, state: 'Active', epoch: 1, token: [meta], data: new Map(), lastError: '' });
+    if (how === 'stranger') {
+      this.lostForGood = true;
+      return;
+    }
+    const placement = newPlacement(0, node.ident, { state: 'Active', incarnation: node.incarnation });
+    this.cluster.preset([{ id: meta.id, record: newRange(meta, { established: true, placements: [placement], primary: 0 }) }]);
+  }
+
+  private tellWaiting(): void {
+    for (const [id, because] of this.cluster.reasons) this.cluster.log.push(`R${id} waits: ${because}`);
+    for (const problem of this.cluster.strays) this.cluster.log.push(`problem: ${problem.because}`);
+  }
+
+  private tellState(): void {
+    const { keyspace, roster } = this.cluster.view;
+    for (const range of keyspace.sorted()) {
+      this.cluster.log.push(`${formatRange(range)} ${range.state} epoch ${range.epoch}`);
+      for (const p of range.placements) {
+        const copy = this.cluster.nodes.get(p.node)?.copies.get(range.id);
+        const token = copy && subtract(copy.meta, copy.token).length === 0 ? ', with the token' : '';
+        const drops = attemptOf(roster, range.id, p.node)?.failures ?? 0;
+        const failures = p.state === 'Dropped' && drops > 0 ? `, ${drops} failures` : '';
+        this.cluster.log.push(`  ${formatPlacement(range.id, p.index, p.node)} ${p.state}; the node: ${copy?.state ?? 'NotFound'}${token}${failures}`);
+      }
+    }
+  }
+}
+
+function duration(text: string | undefined): number {
+  const [, count, unit] = /^(\d+)(ms|s|m)$/.exec(text ?? '') ?? [];
+  const factor = { ms: 1, s: 1000, m: 60_000 }[unit ?? ''];
+  if (factor === undefined) throw new Error(`not a duration: ${String(text)}`);
+  return Number(count) * factor;
+}
