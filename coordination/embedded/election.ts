@@ -5,6 +5,7 @@ import type { Election, Leadership } from '../interfaces.js';
 /** The only controller leads. Its term grows with each campaign, through restarts. */
 export class EmbeddedElection implements Election {
   private leadership: BehaviorSubject<Leadership> | undefined;
+  private failed = false;
 
   constructor(private readonly deps: { readonly nextTerm: () => Promise<number> }) {}
 
@@ -17,7 +18,10 @@ export class EmbeddedElection implements Election {
         if (this.leadership === leadership) leadership.next({ leading: true, term, leaderAddress: address });
       },
       // A controller that cannot keep its term cannot lead, and its main must end: there is no other.
-      (thrown: unknown) => leadership.error(thrown),
+      (thrown: unknown) => {
+        this.failed = true;
+        leadership.error(thrown);
+      },
     );
     return leadership.asObservable();
   }
@@ -25,7 +29,7 @@ export class EmbeddedElection implements Election {
   resign(): Promise<void> {
     const leadership = this.leadership;
     this.leadership = undefined;
-    if (leadership && !leadership.hasError) {
+    if (leadership && !this.failed) {
       leadership.next({ leading: false, term: leadership.value.term, leaderAddress: undefined });
       leadership.complete();
     }

@@ -1,4 +1,4 @@
-import { combineLatest, distinctUntilChanged, filter, firstValueFrom, map, Observable, startWith, Subject, takeUntil } from 'rxjs';
+import { combineLatest, distinctUntilChanged, filter, firstValueFrom, map, type Observable, startWith, Subject, takeUntil } from 'rxjs';
 import { AppError } from '../../runtime/errors.js';
 import { alreadyExists, sameInstances, sameProcess, sortInstances, validateInstance } from '../instances.js';
 import type { Discovery, Instance, Registration, ServiceName } from '../interfaces.js';

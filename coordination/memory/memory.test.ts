@@ -9,8 +9,8 @@ import { MemoryCoordination } from './memory.js';
 
 function faultsOf(backend: MemoryCoordination): Faults {
   return {
-    stop: () => Promise.resolve(backend.setAvailable(false)),
-    start: () => Promise.resolve(backend.setAvailable(true)),
+    stop: async () => backend.setAvailable(false),
+    start: async () => backend.setAvailable(true),
   };
 }
 
@@ -19,7 +19,7 @@ discoveryContract('memory', () => {
   let ports = 5200;
   const start = (instance: Instance): Promise<DiscoveryProcess> => {
     const { discovery, crash } = backend.connect();
-    return Promise.resolve({ discovery, instance, kill: () => Promise.resolve(crash()) });
+    return Promise.resolve({ discovery, instance, kill: async () => crash() });
   };
   return Promise.resolve({
     process: (ident, incarnation = 'i') =>
@@ -48,7 +48,7 @@ electionContract('memory', () => {
   return Promise.resolve({
     candidate: () => {
       const { election, crash } = backend.connect();
-      return Promise.resolve({ election, kill: () => Promise.resolve(crash()) });
+      return Promise.resolve({ election, kill: async () => crash() });
     },
     shared: true,
     faults: faultsOf(backend),
