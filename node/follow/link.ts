@@ -33,7 +33,7 @@ const RETRY = { firstMs: 50, maxMs: 1_000 };
 /** How long to wait before asking a source again that is still active. */
 const ASK_AGAIN_MS = 5;
 /** Commits on their way to the disk while the next batch is taken in. */
-const PIPELINE_MAX = 2;
+const PIPELINE_MAX = 4;
 
 /**
  * Follows one source for one span, for as long as it is not stopped: connects,

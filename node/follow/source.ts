@@ -28,7 +28,7 @@ export interface LogHold {
 }
 
 /** Large enough to cost little, small enough that a request waits for a chunk only milliseconds. */
-const CHUNK = { countMax: 2_000, bytesMax: 256 * 1024 };
+const CHUNK = { countMax: 500, bytesMax: 64 * 1024 };
 
 /**
  * Serves one follower: a snapshot if it needs one, then the log as it grows, and in
