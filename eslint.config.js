@@ -1,7 +1,7 @@
 // @ts-check
 import eslint from '@eslint/js';
-import importX from 'eslint-plugin-import-x';
 import tseslint from 'typescript-eslint';
+import { importDirection } from './tools/lint/import-direction.js';
 
 /**
  * Which folder may import which: the table of docs/ARCHITECTURE.md. A service never
@@ -24,21 +24,20 @@ export const MAY_IMPORT = {
   'tools/dev': ['model', 'runtime'],
 };
 
-/** @param {string} folder @param {readonly string[]} allowed */
-const zone = (folder, allowed) => ({
-  target: `./${folder}`,
-  from: '.',
-  except: ['node_modules', folder, ...allowed].map((path) => `./${path}`),
-  message: `${folder}/ may import ${allowed.length === 0 ? 'nothing of the project' : `only ${allowed.join(', ')}`}.`,
-});
+const DIRECTION = Object.entries(MAY_IMPORT).map(([target, allow]) => ({
+  target,
+  allow,
+  message: `${target}/ may import ${allow.length === 0 ? 'nothing of the project' : `only ${allow.join(', ')}`}.`,
+}));
 
-const DIRECTION = Object.entries(MAY_IMPORT).map(([folder, allowed]) => zone(folder, allowed));
-
-const BACKENDS = ['controller', 'node', 'proxy'].map((folder) => ({
-  target: `./${folder}`,
-  from: ['./coordination/consul', './coordination/embedded', './coordination/memory'],
+const BACKENDS = ['controller', 'node', 'proxy'].map((target) => ({
+  target,
+  deny: ['coordination/consul', 'coordination/embedded', 'coordination/memory'],
   message: 'Backends are chosen in main.ts only; take the interfaces as arguments.',
 }));
+
+/** @param {{ target: string, message: string }[][]} zones */
+const direction = (...zones) => ({ 'project/import-direction': ['error', { root: import.meta.dirname, zones: zones.flat() }] });
 
 const TIME_AND_CHANCE = 'Clock and randomness are arguments: take a Clock or Random of runtime/.';
 
@@ -71,11 +70,10 @@ export default tseslint.config(
     files: ['**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
-    plugins: { 'import-x': importX },
-    settings: { 'import-x/resolver-next': [jsIsTs()] },
+    plugins: { project: { rules: { 'import-direction': importDirection } } },
     rules: {
       ...impure,
-      'import-x/no-restricted-paths': ['error', { zones: [...DIRECTION, ...BACKENDS] }],
+      ...direction(DIRECTION, BACKENDS),
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
       '@typescript-eslint/consistent-type-imports': 'error',
@@ -91,12 +89,12 @@ export default tseslint.config(
       'no-console': 'error',
     },
   },
-  { files: MAINS, rules: { 'import-x/no-restricted-paths': ['error', { zones: DIRECTION }] } },
+  { files: MAINS, rules: direction(DIRECTION) },
   { files: ['runtime/**/*.ts'], rules: { 'no-restricted-globals': 'off', 'no-restricted-imports': 'off', 'no-restricted-properties': 'off' } },
   {
     files: TESTS,
     rules: {
-      'import-x/no-restricted-paths': 'off',
+      'project/import-direction': 'off',
       'no-restricted-globals': 'off',
       'no-restricted-imports': 'off',
       'no-restricted-properties': 'off',
@@ -113,17 +111,3 @@ export default tseslint.config(
     languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
   },
 );
-
-/** Imports end in .js, as Node wants them; their sources end in .ts. */
-function jsIsTs() {
-  return {
-    interfaceVersion: 3,
-    name: 'js-is-ts',
-    /** @param {string} specifier @param {string} importer */
-    resolve(specifier, importer) {
-      if (!specifier.startsWith('.')) return { found: false };
-      const path = new URL(specifier.replace(/\.js$/, '.ts'), `file://${importer}`).pathname;
-      return { found: true, path };
-    },
-  };
-}

@@ -13,7 +13,7 @@ async function rulesBroken(file: string, code: string): Promise<(string | null)[
   return results.flatMap((result) => result.messages.map((message) => message.ruleId));
 }
 
-const DIRECTION = 'import-x/no-restricted-paths';
+const DIRECTION = 'project/import-direction';
 
 describe('import direction', () => {
   it.each([
@@ -26,6 +26,8 @@ describe('import direction', () => {
     ['tools/dev/plan.ts', '../../proto/status.js'],
     ['tools/dev/plan.ts', '../hammer/plan.js'],
     ['model/key.ts', '../test/lint.test.js'],
+    ['client/admin.ts', '../coordination/consul/discovery.js'],
+    ['node/node.ts', '../coordination/embedded/discovery.js'],
   ])('%s may not import %s', async (file, imported) => {
     expect(await rulesBroken(file, `import '${imported}';\n`)).toEqual([DIRECTION]);
   });
@@ -36,11 +38,22 @@ describe('import direction', () => {
     ['rangelet/rangelet.ts', '../proto/status.js'],
     ['rangelet/rangelet.ts', 'node:fs'],
     ['rangelet/rangelet.ts', 'rxjs'],
+    ['client/admin.ts', '../coordination/interfaces.js'],
+    ['node/node.ts', '../coordination/interfaces.js'],
     ['tools/dev/plan.ts', '../../runtime/errors.js'],
     ['test/lint.test.ts', '../node/storage/store.js'],
   ])('%s may import %s', async (file, imported) => {
     expect(await rulesBroken(file, `import '${imported}';\n`)).toEqual([]);
   });
+});
+
+describe('every way to import', () => {
+  it.each(["export * from '../node/node.js';", "export { x } from '../node/node.js';", "await import('../node/node.js');", "export type X = import('../node/node.js').X;"])(
+    'is seen: %s',
+    async (code) => {
+      expect(await rulesBroken('model/key.ts', `${code}\n`)).toContain(DIRECTION);
+    },
+  );
 });
 
 describe('time and chance', () => {
