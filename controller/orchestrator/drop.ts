@@ -73,7 +73,7 @@ function orderDrop(draft: Draft, node: RosterNode, report: RemoteRange, epoch: n
     command: 'Drop',
     node: node.ident,
     address: node.address,
-    index: STRAY_INDEX,
+    index: undefined,
     range: { id, start, end },
     epoch: Math.max(epoch, report.epoch),
     parents: [],
@@ -81,6 +81,4 @@ function orderDrop(draft: Draft, node: RosterNode, report: RemoteRange, epoch: n
   });
 }
 
-/** A stray has no placement, hence no number; it never shows. */
-const STRAY_INDEX = 0;
 

@@ -10,7 +10,7 @@ import {
 } from '../keyspace/record.js';
 import { choose } from './choose.js';
 import type { Draft } from './draft.js';
-import { failure, isServed } from './orders.js';
+import { failure, isServed, isServedAgain } from './orders.js';
 import { isActive, isReady, look } from './sight.js';
 
 /*
@@ -154,7 +154,7 @@ export function takeBack(draft: Draft, family: Family, abort: string | undefined
 
 /** Once the parents are active again, what was given up holds nothing any more. */
 export function dropGivenUp(draft: Draft, family: Family): void {
-  if (!family.parents.every((id) => isServed(draft, id))) return;
+  if (!family.parents.every((id) => isServedAgain(draft, id))) return;
   for (const id of family.children) {
     for (const placement of draft.range(id).placements) {
       if (placement.failed !== undefined && placement.state !== 'Dropped') draft.become(id, placement.index, 'Dropped', 'decided');
@@ -165,10 +165,7 @@ export function dropGivenUp(draft: Draft, family: Family): void {
 /** Ends an operation that is being taken back: the parents are plain ranges again, the children history. */
 export function finishAbort(draft: Draft, family: Family): void {
   const because = family.parents.map((id) => draft.range(id).abort).find((reason) => reason !== undefined) ?? '';
-  if (!family.parents.every((id) => isServed(draft, id))) {
-    for (const id of family.parents) draft.wait(id, `the ${kindOf(family)} is being taken back: ${because}`);
-    return;
-  }
+  if (!family.parents.every((id) => isServedAgain(draft, id))) return;
   for (const id of family.children) {
     for (const placement of draft.range(id).placements) {
       if (placement.state !== 'Dropped') draft.become(id, placement.index, 'Dropped', 'decided');

@@ -11,7 +11,7 @@ import {
   takeBack,
   wantedPlacement,
 } from './family.js';
-import { failure } from './orders.js';
+import { prepareFailure } from './orders.js';
 import { look } from './sight.js';
 
 /**
@@ -28,7 +28,7 @@ export function join(draft: Draft, family: Family): void {
     if (because === undefined && !failed) return;
     takeBack(draft, family, because ?? failed?.because, failed);
   } else if (!isAborting(draft, family)) {
-    const because = prepareFailure(draft, family);
+    const because = childFailure(draft, family);
     if (because === undefined) {
       handOverWhenReady(draft, family);
       return;
@@ -38,13 +38,13 @@ export function join(draft: Draft, family: Family): void {
   finishAbort(draft, family);
 }
 
-function prepareFailure(draft: Draft, family: Family): string | undefined {
+function childFailure(draft: Draft, family: Family): string | undefined {
   for (const id of family.children) {
     const child = draft.range(id);
     const placement = wantedPlacement(child);
     if (!placement) return `R${id} has no place`;
     const sight = look(draft.world.roster, child, placement);
-    const because = sight.kind === 'gone' ? sight.because : failure(draft, child, placement, 'Prepare');
+    const because = sight.kind === 'gone' ? sight.because : prepareFailure(draft, child, placement);
     if (because !== undefined) return because;
   }
   return undefined;

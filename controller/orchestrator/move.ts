@@ -2,7 +2,7 @@ import type { RangeId } from '../../model/range.js';
 import { type PlacementRecord, type RangeRecord, freeIndex, isWanted, newPlacement, placementAt, primaryOf } from '../keyspace/record.js';
 import { choose } from './choose.js';
 import type { Draft } from './draft.js';
-import { failure, isServed, mayHoldFirstData } from './orders.js';
+import { failure, isServedAgain, mayHoldFirstData, prepareFailure } from './orders.js';
 import { isActive, isReady, look } from './sight.js';
 
 /**
@@ -42,7 +42,7 @@ function advance(draft: Draft, range: RangeRecord, destination: PlacementRecord,
 function prepare(draft: Draft, range: RangeRecord, source: PlacementRecord, destination: PlacementRecord): void {
   const { roster } = draft.world;
   const sight = look(roster, range, destination);
-  const because = sight.kind === 'gone' ? sight.because : failure(draft, range, destination, 'Prepare');
+  const because = sight.kind === 'gone' ? sight.because : prepareFailure(draft, range, destination);
   if (because !== undefined) {
     giveUp(draft, range, destination, because);
     return;
@@ -114,7 +114,7 @@ function finishRollback(draft: Draft, range: RangeRecord, destination: Placement
   const { id } = range;
   if (mayHoldFirstData(range, destination)) return;
   const because = destination.failed ?? '';
-  if (isServed(draft, id)) {
+  if (isServedAgain(draft, id)) {
     draft.become(id, destination.index, 'Dropped', 'decided');
     draft.end({ kind: 'move', ranges: [id], because });
     return;

@@ -38,7 +38,8 @@ function nextState(range: RangeRecord, placement: PlacementRecord, sight: Sight)
   switch (sight.state) {
     case 'NotFound':
     case 'Dropping':
-      if (state === 'Pending') return 'Pending';
+      // What is given up is expected to go; its strategy says when it has.
+      if (state === 'Pending' || placement.failed !== undefined) return state;
       if (state === 'Missing' && mayBeginAgain(range, placement)) return 'Pending';
       return 'Missing';
     case 'Preparing':

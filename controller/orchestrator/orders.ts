@@ -37,7 +37,9 @@ function orderPlacement(draft: Draft, range: RangeRecord, placement: PlacementRe
   if (placement.failed !== undefined) return;
   if (placement.state === 'Pending') orderPrepare(draft, range, placement, sight);
   else if (isPrimary && (sight.state === 'Inactive' || isUnderWay(draft, range, placement, sight, 'Activate'))) orderActivate(draft, range, placement, sight.node);
-  else if (isPrimary && placement.state === 'Missing') draft.wait(range.id, `${placement.node} no longer has it`);
+  else if (isPrimary && sight.state === 'Active' && isTakingBack(draft, range) && !isFenced(draft, range, placement, sight)) {
+    orderActivate(draft, range, placement, sight.node);
+  } else if (isPrimary && placement.state === 'Missing') draft.wait(range.id, `${placement.node} no longer has it`);
   else if (isPrimary && sight.state !== 'Active') draft.wait(range.id, `${placement.node} is ${sight.state}`);
 }
 
@@ -61,12 +63,31 @@ export function mayHoldFirstData(range: RangeRecord, placement: PlacementRecord)
 }
 
 function orderPrepare(draft: Draft, range: RangeRecord, placement: PlacementRecord, sight: Sight & { kind: 'here' }): void {
+  const absent = providersOf(draft, range, placement).find((id) => !isServed(draft, id));
+  if (absent !== undefined) {
+    draft.wait(range.id, `waits for R${absent} to be active, to fetch from it`);
+    return;
+  }
   draft.wait(range.id, `${placement.node} is to prepare it`);
   if (sight.state !== 'NotFound' && !isUnderWay(draft, range, placement, sight, 'Prepare')) return;
   send(draft, range, placement, sight.node, 'Prepare', {
     parents: fetchFrom(draft, draft.world.roster, range, placement),
     initial: mayStartEmpty(range),
   });
+}
+
+/** The ranges that a copy is fetched from, which have to be active for that. */
+function providersOf(draft: Draft, range: RangeRecord, placement: PlacementRecord): RangeId[] {
+  if (range.primary !== undefined && range.primary !== placement.index) return [range.id];
+  return range.parents.filter((id) => draft.get(id)?.state === 'Subsuming');
+}
+
+/** Why the Prepare counts as failed. With nobody to fetch from it cannot succeed, so then its count begins anew. */
+export function prepareFailure(draft: Draft, range: RangeRecord, placement: PlacementRecord): string | undefined {
+  const because = failure(draft, range, placement, 'Prepare');
+  if (because === undefined || providersOf(draft, range, placement).every((id) => isServed(draft, id))) return because;
+  draft.bump(range.id);
+  return undefined;
 }
 
 /** Nobody ever held data for it: it has no ancestors, and no copy was ever activated. */
@@ -76,33 +97,42 @@ export function mayStartEmpty(range: RangeRecord): boolean {
 
 function orderActivate(draft: Draft, range: RangeRecord, placement: PlacementRecord, node: RosterNode): void {
   const obstacle = findObstacle(draft, range, placement);
-  if (obstacle !== undefined) {
-    draft.wait(range.id, obstacle);
-    return;
-  }
+  if (obstacle !== undefined) draft.wait(range.id, obstacle.because);
+  if (obstacle?.forbids === true) return;
   send(draft, range, placement, node, 'Activate', {
     parents: tokenHolders(draft, draft.world.roster, range, placement),
     initial: placement.initial,
   });
 }
 
+interface Obstacle {
+  readonly because: string;
+  /** Otherwise it may be tried: whether it works, the nodes know. */
+  readonly forbids: boolean;
+}
+
 /** Why the placement cannot be activated yet: another one is still active, or may hold what it needs. */
-function findObstacle(draft: Draft, range: RangeRecord, placement: PlacementRecord): string | undefined {
+function findObstacle(draft: Draft, range: RangeRecord, placement: PlacementRecord): Obstacle | undefined {
   const { roster } = draft.world;
   const own = look(roster, range, placement);
   const hasToken = own.kind === 'here' && own.report?.serving === true;
+  let doubt: Obstacle | undefined;
   for (const rival of rivals(draft, range, placement)) {
     const sight = look(roster, rival.range, rival.placement);
     const name = `R${rival.range.id} P${rival.placement.index}@${rival.placement.node}`;
     if (sight.kind === 'here') {
       if (sight.state === 'Active' || sight.state === 'Activating' || sight.state === 'Deactivating') {
-        return `${name} is still ${sight.state}${failureOf(draft, rival.range, rival.placement)}`;
+        return { because: `${name} is still ${sight.state}${failureOf(draft, rival.range, rival.placement)}`, forbids: true };
       }
-    } else if (sight.kind === 'unknown' || (rival.placement.failed === undefined && !hasToken && mayServe(rival.placement))) {
-      return `waits for ${name}, which may hold its newest data: ${sight.because}`;
+    } else if (!hasToken && mayServe(rival.placement)) {
+      const because = `waits for ${name}, which may hold its newest data: ${sight.because}`;
+      if (sight.kind === 'unknown' || rival.placement.failed === undefined) return { because, forbids: true };
+      doubt = { because, forbids: false };
+    } else if (sight.kind === 'unknown') {
+      return { because: `waits to hear of ${name}: ${sight.because}`, forbids: true };
     }
   }
-  return undefined;
+  return doubt;
 }
 
 /** A copy that never got as far as being prepared has nothing to wait for. */
@@ -170,6 +200,31 @@ function failureOf(draft: Draft, range: RangeRecord, placement: PlacementRecord)
 /** The node said, to a Drop at the range's present epoch, that it does not have it: no older command can bring it back. */
 export function isDropConfirmed(draft: Draft, range: RangeRecord, placement: PlacementRecord): boolean {
   return attemptAt(draft, range, placement, 'Drop')?.answered === 'NotFound';
+}
+
+/** An operation is being taken back, so that the range's copy that is active is to stay so. */
+function isTakingBack(draft: Draft, range: RangeRecord): boolean {
+  const given = [range, ...range.children.flatMap((id) => draft.get(id) ?? [])];
+  return range.abort !== undefined || given.some((r) => r.placements.some((p) => p.failed !== undefined && p.state !== 'Dropped'));
+}
+
+/**
+ * The copy knows of the range's present epoch, so nothing that was sent before can
+ * stop it any more. Nodes that know no epochs cannot be told.
+ */
+function isFenced(draft: Draft, range: RangeRecord, placement: PlacementRecord, sight: Sight): boolean {
+  if (sight.kind !== 'here') return false;
+  const epoch = sight.report?.epoch ?? 0;
+  return epoch === 0 || epoch >= range.epoch || attemptAt(draft, range, placement, 'Activate')?.answered === 'Active';
+}
+
+/** Active, whatever of the operation that is taken back may still arrive. */
+export function isServedAgain(draft: Draft, id: RangeId): boolean {
+  const range = draft.range(id);
+  const primary = primaryOf(range);
+  if (!primary) return false;
+  const sight = look(draft.world.roster, range, primary);
+  return isActive(sight) && isFenced(draft, range, primary, sight);
 }
 
 /** The range's copy that is to be active is active. */

@@ -51,6 +51,21 @@ function isLeftToItself(roster: Roster, range: RangeRecord, index: number): bool
   return attempt?.command === 'Drop' && attempt.failures >= DROP_FAILURES_TO_WAIT_FOR;
 }
 
+/** Everything that keeps a range from where it should be, for people; empty when nothing does. */
+export function explain(range: RangeRecord, waiting: string | undefined): string {
+  const reasons = [
+    waiting,
+    range.abort === undefined ? undefined : `what it was to become is taken back: ${range.abort}`,
+    ...range.placements.filter((p) => p.failed !== undefined && p.state !== 'Dropped').map((p) => p.failed),
+  ];
+  let text = '';
+  for (const reason of reasons) {
+    if (reason === undefined || reason === '' || text.includes(reason)) continue;
+    text = text === '' ? reason : `${text}; ${reason}`;
+  }
+  return text;
+}
+
 /** The ranges whose steps belong to the operation. */
 export function membersOf(tracked: Tracked): readonly RangeId[] {
   return tracked.kind === 'move' ? [tracked.range] : [...tracked.parents, ...tracked.children];

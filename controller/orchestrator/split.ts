@@ -15,7 +15,7 @@ import {
   takeBack,
   wantedPlacement,
 } from './family.js';
-import { failure } from './orders.js';
+import { prepareFailure } from './orders.js';
 import { look } from './sight.js';
 
 /**
@@ -59,7 +59,7 @@ function prepare(draft: Draft, family: Family, id: RangeId): void {
   const placement = wantedPlacement(child);
   if (placement) {
     const sight = look(draft.world.roster, child, placement);
-    const because = sight.kind === 'gone' ? sight.because : failure(draft, child, placement, 'Prepare');
+    const because = sight.kind === 'gone' ? sight.because : prepareFailure(draft, child, placement);
     if (because === undefined) return;
     if (!tryAgain(draft, id, placement, because)) {
       takeBack(draft, family, because);

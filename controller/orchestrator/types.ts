@@ -29,7 +29,8 @@ export interface WantedCommand {
   readonly command: Command;
   readonly node: NodeIdent;
   readonly address: string;
-  readonly index: number;
+  /** Undefined for a stray, which has no placement. */
+  readonly index: number | undefined;
   readonly range: RangeMeta;
   readonly epoch: number;
   /** With Prepare where to fetch from; with Activate who may hold the write token. */

@@ -14,7 +14,8 @@ import { addService } from '../../proto/serve.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
 import type { Controller } from '../controller.js';
-import { type RangeRecord, isWanted, placementOn } from '../keyspace/record.js';
+import { type RangeRecord, placementOn } from '../keyspace/record.js';
+import { explain } from '../orchestrator/progress.js';
 import { unknownNode, unknownRange } from '../orchestrator/request.js';
 import { type RosterNode, isReachable } from '../roster/roster.js';
 
@@ -71,17 +72,8 @@ function describeRange(controller: Controller, range: RangeRecord): RangeRespons
       };
     }),
     epoch: epochToWire(range.epoch),
-    waiting: whyWaiting(controller, range),
+    waiting: explain(range, controller.waiting(range.id)?.because),
   };
-}
-
-function whyWaiting(controller: Controller, range: RangeRecord): string {
-  const reasons = [
-    controller.waiting(range.id)?.because,
-    range.abort === undefined ? undefined : `the operation is being taken back: ${range.abort}`,
-    ...range.placements.filter((p) => p.state !== 'Dropped' && !isWanted(p)).map((p) => p.failed),
-  ];
-  return reasons.filter((reason) => reason !== undefined && reason !== '').join('; ');
 }
 
 function describeNode(controller: Controller, node: RosterNode): NodeResponse {

@@ -156,6 +156,8 @@ export class Cluster {
 
   private report(node: FakeNode): void {
     if (!node.up || node.frozen || !this.roster.nodes.has(node.ident)) return;
+    // A range that was forgotten is pushed once more, with the reason; the listing does not have it.
+    for (const gone of node.forgotten.splice(0)) this.roster = updates.rangeReported(this.roster, node.ident, gone, this.nowMs);
     const ranges = [...node.copies.values()].map((copy) => node.info(copy));
     const info = { ranges, wantDrain: node.wantDrain, incarnation: node.incarnation };
     this.roster = updates.reported(this.roster, node.ident, info, this.nowMs, this.nowMs);
@@ -180,9 +182,9 @@ export class Cluster {
     const endMs = this.nowMs + limitMs;
     let read = this.log.length;
     for (;;) {
+      while (read < this.log.length) if (stop(this.log[read++] ?? '')) return true;
       const busy = this.pass();
       this.check();
-      while (read < this.log.length) if (stop(this.log[read++] ?? '')) return true;
       if (busy || this.deliver()) continue;
       const next = this.nextEventMs();
       if (next === undefined) return false;
@@ -192,6 +194,14 @@ export class Cluster {
       }
       this.advance(next);
     }
+  }
+
+  /** One pass, and one command on its way. */
+  step(): void {
+    this.pass();
+    this.check();
+    this.deliver();
+    this.check();
   }
 
   /** Time passes although nothing is awaited. */
@@ -267,7 +277,7 @@ export class Cluster {
   }
 
   private dispatch(node: FakeNode, command: WantedCommand): void {
-    const fault = this.faultsOf(node.ident).take(command.command);
+    const fault = this.faultsOf(node.ident).take(command);
     if (!node.up) {
       this.fail(command, 'the connection is refused');
     } else if (node.frozen || fault === 'delays') {
@@ -319,6 +329,13 @@ export class Cluster {
     });
   }
 
+  /** A line; one that only repeats the last is counted instead. */
+  private say(line: string): void {
+    const [, last, times] = /^(.*?)(?: \(×(\d+)\))?$/.exec(this.log.at(-1) ?? '') ?? [];
+    if (last !== line) this.log.push(line);
+    else this.log[this.log.length - 1] = `${line} (×${Number(times ?? 1) + 1})`;
+  }
+
   /** What was delayed arrives now, too late for anybody to hear the answer. */
   release(node: FakeNode): void {
     const late = this.delayed.filter((d) => d.node === node);
@@ -352,7 +369,8 @@ export class Cluster {
 
   private tell(command: WantedCommand, what: string): void {
     const { range, index, node, epoch } = command;
-    this.log.push(`  ${command.command} ${formatPlacement(range.id, index, node)} epoch ${epoch}: ${what}`);
+    const copy = index === undefined ? `the stray R${range.id} on ${node}` : formatPlacement(range.id, index, node);
+    this.say(`  ${command.command} ${copy} epoch ${epoch}: ${what}`);
   }
 
   private isFlying(command: WantedCommand): boolean {

@@ -28,6 +28,8 @@ export const PROBES: readonly Key[] = ['a', 'h', 'm', 't'].map((text) => keyFrom
  */
 export class FakeNode {
   readonly copies = new Map<RangeId, FakeCopy>();
+  /** Ranges that went since the last report. */
+  readonly forgotten: RangeInfo[] = [];
   private readonly fences = new Map<RangeId, number>();
   incarnation: string;
   up = true;
@@ -91,7 +93,10 @@ export class FakeNode {
     const state = error === undefined ? row.done : row.failed;
     copy.state = state;
     copy.lastError = error ?? '';
-    if (state === 'NotFound') this.copies.delete(command.range.id);
+    if (state === 'NotFound') {
+      this.copies.delete(command.range.id);
+      this.forgotten.push(this.info(copy));
+    }
     return error === undefined ? { state } : { error };
   }
 

@@ -1,3 +1,4 @@
+import type { RangeId } from '../../model/range.js';
 import type { Command } from '../../model/states.js';
 
 /** What goes wrong with a node's commands. */
@@ -22,6 +23,8 @@ export const FAULT_KINDS: readonly FaultKind[] = ['refuses', 'loses', 'mutes', '
 export interface Fault {
   readonly kind: FaultKind;
   readonly command: Command;
+  /** Of this range only; of any when undefined. */
+  readonly range: RangeId | undefined;
   times: number;
 }
 
@@ -38,8 +41,8 @@ export class Faults {
   }
 
   /** The fault that the command meets now; each counts down. */
-  take(command: Command): FaultKind | undefined {
-    const fault = this.list.find((f) => f.command === command && f.times > 0);
+  take({ command, range }: { readonly command: Command; readonly range: { readonly id: RangeId } }): FaultKind | undefined {
+    const fault = this.list.find((f) => f.command === command && f.times > 0 && (f.range ?? range.id) === range.id);
     if (!fault) return undefined;
     fault.times -= 1;
     return fault.kind;
