@@ -33,6 +33,8 @@ const LOOK_AGAIN_MS = 20;
 
 type Contender =
   | { readonly kind: 'dead' }
+  /** It closed while it was asked; the next look tells. */
+  | { readonly kind: 'leaving' }
   | { readonly kind: 'holds'; readonly holder: string }
   | { readonly kind: 'contends' };
 
@@ -86,7 +88,7 @@ async function othersGone({ directory, short, name, clock }: Look): Promise<bool
     const contender = await ask(short.of(other), clock);
     if (contender.kind === 'holds') throw inUse(directory, contender.holder);
     if (contender.kind === 'dead') await unlink(join(directory, other)).catch(ignore);
-    else if (other < name) throw inUse(directory, 'a process that started at the same moment');
+    else if (contender.kind === 'contends' && other < name) throw inUse(directory, 'a process that started at the same moment');
     else gone = false;
   }
   return gone;
@@ -107,15 +109,15 @@ function ask(path: string, clock: Clock): Promise<Contender> {
     });
     socket.on('data', (chunk: Buffer) => (answer += chunk.toString('utf8')));
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      const dead = error.code === 'ECONNREFUSED' || error.code === 'ENOENT';
-      done(dead ? { kind: 'dead' } : { kind: 'holds', holder: `another process (${error.message})` });
+      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') done({ kind: 'dead' });
+      else if (error.code === 'ECONNRESET' || error.code === 'EPIPE') done({ kind: 'leaving' });
+      else done({ kind: 'holds', holder: `another process (${error.message})` });
     });
     socket.on('end', () => {
       const [word, pid, ...holder] = answer.split(' ');
       if (word === 'contends') done({ kind: 'contends' });
       else if (word === 'holds') done({ kind: 'holds', holder: `${holder.join(' ')} (process ${pid ?? '?'})` });
-      // It ended before it said anything: closing right now.
-      else done({ kind: 'dead' });
+      else done({ kind: 'leaving' });
     });
   });
 }
