@@ -3,8 +3,8 @@ import type { CoordinationChoice } from '../coordination/choose.js';
 import { EmbeddedDiscoveryServer } from '../coordination/embedded/server.js';
 import { EmbeddedStore } from '../coordination/embedded/store.js';
 import type { Discovery, Election, Persister } from '../coordination/interfaces.js';
+import { openConsul } from '../coordination/open.js';
 import type { Clock } from '../runtime/clock.js';
-import { AppError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/log.js';
 import type { Random } from '../runtime/random.js';
 
@@ -27,9 +27,11 @@ export interface BackendOptions {
 }
 
 export async function openBackend(options: BackendOptions): Promise<Backend> {
-  if (options.choice.kind === 'embedded') return openEmbedded(options);
-  await Promise.resolve();
-  throw new AppError('UNIMPLEMENTED', 'Consul is not there yet');
+  const { choice, clock, random, logger } = options;
+  if (choice.kind === 'embedded') return openEmbedded(options);
+
+  const consul = await openConsul({ host: choice.host, port: choice.port, clock, random, logger });
+  return { ...consul, close: () => consul.close(), mount: () => undefined };
 }
 
 /** The controller is the backend itself: its file holds the keyspace, its port is where the others register. */

@@ -80,7 +80,7 @@ async function start(ctx: MainContext): Promise<Running> {
   });
   const registration = backend.discovery.register({ service: 'controller', ident, address, meta: {} });
   registration.catch((thrown: unknown) => {
-    ctx.fail(thrown);
+    if (!ctx.stopping.aborted) ctx.fail(thrown);
   });
   logger.info('controller listens', { address, ident, coordination: config.coordination });
 

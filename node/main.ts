@@ -83,7 +83,7 @@ async function start(ctx: MainContext): Promise<Running> {
   // While the coordination is away the node serves on with what it has.
   const registration = discovery.register({ service: 'node', ident, address, meta: { incarnation: storage.incarnation } });
   registration.catch((thrown: unknown) => {
-    ctx.fail(thrown);
+    if (!ctx.stopping.aborted) ctx.fail(thrown);
   });
   logger.info('node listens', { address, ident, ranges: node.copies.all().length });
 

@@ -4,6 +4,7 @@ import { choose } from './choose.js';
 import type { Draft } from './draft.js';
 import { failure, isDropConfirmed, mayHoldFirstData, mayStartEmpty } from './orders.js';
 import { isActive, isReady, isStranger, look } from './sight.js';
+import type { World } from './types.js';
 
 /**
  * Place: Prepare(D) → Activate(D), for a range that no data is known of.
@@ -30,6 +31,12 @@ export function place(draft: Draft, id: RangeId): void {
 
 function choosePlace(draft: Draft, id: RangeId): void {
   const range = draft.range(id);
+  const gatheredAtMs = gathered(draft.world);
+  if (gatheredAtMs > draft.world.nowMs) {
+    draft.wait(id, 'the nodes of a new cluster are given a moment to appear');
+    draft.lookAgainAt(gatheredAtMs);
+    return;
+  }
   const choice = choose(draft.world, range, (r, n) => draft.isAvoided(r, n));
   if (!choice.allowed) {
     draft.wait(id, `no node can take it: ${choice.because}`);
@@ -38,6 +45,12 @@ function choosePlace(draft: Draft, id: RangeId): void {
   const index = freeIndex(range);
   draft.decide({ ...range, epoch: range.epoch + 1, primary: index });
   draft.add(id, newPlacement(index, choice.node.ident, { incarnation: choice.node.incarnation }));
+}
+
+/** When the nodes that start together with the first one can be expected to be there. */
+function gathered({ roster, tuning }: World): number {
+  const live = [...roster.nodes.values()].flatMap(({ link }) => (link.state === 'live' ? [link.sinceMs] : []));
+  return live.length === 0 ? -Infinity : Math.min(...live) + tuning.gatherMs;
 }
 
 /** Gives a first copy up, takes it back, or finishes with it. */

@@ -20,9 +20,11 @@ export interface Tuning {
   readonly roundsMax: number;
   /** How long a node is passed over for a range that it failed to take. */
   readonly avoidMs: number;
+  /** The first range of all waits this long after the first node, so that a cluster that starts as one does not depend on which node is quickest. */
+  readonly gatherMs: number;
 }
 
-export const DEFAULT_TUNING: Tuning = { failuresMax: 3, roundsMax: 3, avoidMs: 60_000 };
+export const DEFAULT_TUNING: Tuning = { failuresMax: 3, roundsMax: 3, avoidMs: 60_000, gatherMs: 1_000 };
 
 /** A command that is to be sent now, and again until its effect is seen. */
 export interface WantedCommand {
