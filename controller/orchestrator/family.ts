@@ -1,5 +1,4 @@
 import type { RangeId } from '../../model/range.js';
-import { type KeyspaceView } from '../keyspace/keyspace.js';
 import {
   type PlacementRecord,
   type RangeRecord,
@@ -10,6 +9,7 @@ import {
 } from '../keyspace/record.js';
 import { choose } from './choose.js';
 import type { Draft } from './draft.js';
+import { type Family, bumpTogether, nextEpoch } from './epochs.js';
 import { failure, isServed, isServedAgain } from './orders.js';
 import { isActive, isReady, look } from './sight.js';
 
@@ -19,26 +19,6 @@ import { isActive, isReady, look } from './sight.js';
  * children, is one persisted change over the whole family, so it can go over and be
  * taken back whatever is lost in between.
  */
-
-export interface Family {
-  readonly parents: readonly RangeId[];
-  readonly children: readonly RangeId[];
-}
-
-/** The split or join under way that the range takes part in. */
-export function familyOf(keyspace: KeyspaceView, id: RangeId): Family | undefined {
-  const range = keyspace.get(id);
-  if (!range) return undefined;
-  const subsuming =
-    range.state === 'Subsuming'
-      ? range
-      : range.state === 'Active'
-        ? range.parents.map((parent) => keyspace.get(parent)).find((parent) => parent?.state === 'Subsuming')
-        : undefined;
-  if (!subsuming) return undefined;
-  const child = keyspace.get(subsuming.children[0] ?? 0);
-  return { parents: child?.parents ?? [subsuming.id], children: subsuming.children };
-}
 
 export function kindOf(family: Family): 'split' | 'join' {
   return family.parents.length === 1 ? 'split' : 'join';
@@ -77,15 +57,6 @@ export function handOverWhenReady(draft: Draft, family: Family): void {
     const child = draft.range(id);
     draft.decide({ ...child, primary: wantedPlacement(child)?.index, established: true, epoch });
   }
-}
-
-/**
- * The write token goes from parents to children and back, and the one who gives it
- * refuses who comes with an older epoch than it has seen: so a family's epochs move
- * together.
- */
-function nextEpoch(draft: Draft, family: Family): number {
-  return 1 + Math.max(...[...family.parents, ...family.children].map((id) => draft.range(id).epoch));
 }
 
 /** A parent that will not stop serving; undefined when each does or did. */
@@ -202,7 +173,7 @@ export function placeChild(draft: Draft, id: RangeId): string | undefined {
   const child = draft.range(id);
   const choice = choose(draft.world, child, (r, n) => draft.isAvoided(r, n));
   if (!choice.allowed) return `no node can take R${id}: ${choice.because}`;
-  draft.bump(id);
+  bumpTogether(draft, id);
   draft.add(id, newPlacement(freeIndex(child), choice.node.ident, { incarnation: choice.node.incarnation }));
   return undefined;
 }

@@ -1,6 +1,6 @@
 import type { Draft } from './draft.js';
+import type { Family } from './epochs.js';
 import {
-  type Family,
   activateFailure,
   deactivateFailure,
   finishAbort,

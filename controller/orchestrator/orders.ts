@@ -4,6 +4,7 @@ import { type Command, remoteTransition } from '../../model/states.js';
 import { type PlacementRecord, type RangeRecord, primaryOf } from '../keyspace/record.js';
 import { type Attempt, type RosterNode, attemptOf } from '../roster/roster.js';
 import type { Draft } from './draft.js';
+import { bumpTogether } from './epochs.js';
 import { type Sight, isActive, look } from './sight.js';
 import { fetchFrom, rivals, tokenHolders } from './sources.js';
 
@@ -86,7 +87,7 @@ function providersOf(draft: Draft, range: RangeRecord, placement: PlacementRecor
 export function prepareFailure(draft: Draft, range: RangeRecord, placement: PlacementRecord): string | undefined {
   const because = failure(draft, range, placement, 'Prepare');
   if (because === undefined || providersOf(draft, range, placement).every((id) => isServed(draft, id))) return because;
-  draft.bump(range.id);
+  bumpTogether(draft, range.id);
   return undefined;
 }
 

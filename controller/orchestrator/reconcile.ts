@@ -1,7 +1,8 @@
 import type { RangeId } from '../../model/range.js';
 import { Draft } from './draft.js';
 import { forgetDropped, prune, sweepNode, sweepStrays } from './drop.js';
-import { type Family, familyOf, kindOf } from './family.js';
+import { type Family, familyOf } from './epochs.js';
+import { kindOf } from './family.js';
 import { join } from './join.js';
 import { move } from './move.js';
 import { observe } from './observe.js';

@@ -1,8 +1,8 @@
 import type { RangeId } from '../../model/range.js';
 import type { PlacementRecord } from '../keyspace/record.js';
 import type { Draft } from './draft.js';
+import { type Family, bumpTogether } from './epochs.js';
 import {
-  type Family,
   activateFailure,
   deactivateFailure,
   dropGivenUp,
@@ -66,10 +66,10 @@ function prepare(draft: Draft, family: Family, id: RangeId): void {
       return;
     }
     if (placement.named) return;
-  } else if (child.placements.some((p) => p.state !== 'Dropped')) {
-    // Its last place is still being recalled from.
-    return;
+    dropGivenUp(draft, family);
   }
+  // What it was given up on may have taken the write token in an earlier round: first the parent has it back.
+  if (draft.range(id).placements.some((p) => p.state !== 'Dropped')) return;
   const nowhere = placeChild(draft, id);
   if (nowhere !== undefined) takeBack(draft, family, nowhere);
 }
@@ -78,11 +78,11 @@ function prepare(draft: Draft, family: Family, id: RangeId): void {
 function tryAgain(draft: Draft, id: RangeId, placement: PlacementRecord, because: string): boolean {
   const child = draft.range(id);
   if (child.rounds + 1 >= draft.world.tuning.roundsMax) return false;
-  draft.decide({ ...child, rounds: child.rounds + 1, epoch: child.epoch + 1 });
+  draft.decide({ ...child, rounds: child.rounds + 1 });
+  bumpTogether(draft, id);
   // The same node, since no other will do: the newer epoch begins its count of failures again.
   if (placement.named) return true;
   draft.avoid(id, placement.node);
   draft.mark(id, placement.index, { failed: because });
-  draft.become(id, placement.index, 'Dropped', 'decided');
   return true;
 }

@@ -68,7 +68,7 @@ export function play(scenario: Scenario, tell: (line: string) => void = () => {}
     return { command, output };
   });
   tell('> (everything heals)');
-  for (const line of player.settle()) tell(line);
+  player.settle(tell);
   return { heading: scenario.heading, blocks };
 }
 
@@ -90,7 +90,7 @@ class Player {
   }
 
   /** However it went: once everything is healthy, everything ends. */
-  settle(): string[] {
+  settle(tell: (line: string) => void): void {
     const before = this.cluster.log.length;
     for (const ident of this.cluster.nodes.keys()) {
       this.cluster.faultsOf(ident).clear();
@@ -100,10 +100,11 @@ class Player {
     }
     this.cluster.wait(300_000);
     const told = this.cluster.log.slice(before);
+    for (const line of told) tell(line);
     const left = this.cluster.unfinished();
     // Data that is gone for good, or that this controller never knew, is for an operator to decide about.
     if (left.length > 0 && !this.needsOperator) throw new Error(`invariant 5 is broken: with all nodes healthy for 5 minutes, ${left.join('; ')}`);
-    return told;
+
   }
 
   private needsOperator = false;
