@@ -70,7 +70,7 @@ export class Cluster {
   }
 
   get view(): World {
-    return { keyspace: this.keyspace, roster: this.roster, nowMs: this.nowMs, tuning: DEFAULT_TUNING };
+    return { keyspace: this.keyspace, roster: this.roster, nowMs: this.nowMs, tuning: { ...DEFAULT_TUNING, gatherMs: 0 } };
   }
 
   get reasons(): ReadonlyMap<RangeId, string> {
