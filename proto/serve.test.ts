@@ -228,6 +228,30 @@ describe('server streams', () => {
   });
 });
 
+describe('server streams of a server that closes', () => {
+  it('end with its reason, the many that are open and those that come later', async () => {
+    const closing = new AbortController();
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error): void => void warnings.push(warning);
+    process.on('warning', onWarning);
+    let opened = 0;
+    const ranges: HandlersOf<typeof NodeService>['ranges'] = () => {
+      opened++;
+    };
+    const deps = { logger, closing: closing.signal };
+    addService(server, NodeService, { prepare: unused, activate: unused, deactivate: unused, drop: unused, info: unused, ranges }, deps);
+    await start();
+    const client = dial(NodeClient);
+    const open = Array.from({ length: 50 }, () => drain(client.ranges({})));
+    await expect.poll(() => opened).toBe(50);
+    closing.abort(new AppError('UNAVAILABLE', 'the server is closing'));
+    for (const { error } of await Promise.all(open)) expect(error).toMatchObject({ code: 'UNAVAILABLE', message: 'the server is closing' });
+    expect((await drain(client.ranges({}))).error).toMatchObject({ code: 'UNAVAILABLE' });
+    process.removeListener('warning', onWarning);
+    expect(warnings).toEqual([]);
+  });
+});
+
 describe('bidirectional streams', () => {
   const echo: BidiHandler<PipeRequests, PipeResponses> = (call) => {
     call.on('data', (batch: PipeRequests) => {

@@ -174,29 +174,33 @@ function implementServerStream(
   note: Note,
   closing: AbortSignal | undefined,
 ): grpc.handleServerStreamingCall<unknown, unknown> {
+  const endWhenClosing = endingWith(closing);
   return (call) => {
     if (call.request instanceof Undecodable) {
       failCall(call, call.request.error);
       return;
     }
-    if (closing) endWhenClosing(call, closing);
+    endWhenClosing(call);
     runStream(call, handler, clock, note);
   };
 }
 
-function endWhenClosing(call: AnyCall, closing: AbortSignal): void {
-  const onClosing = (): void => {
-    failCall(call, closing.reason);
-  };
-  if (closing.aborted) {
-    onClosing();
-    return;
-  }
-  closing.addEventListener('abort', onClosing, { once: true });
-  // Said by grpc-js however a call ends.
-  call.once('cancelled', () => {
-    closing.removeEventListener('abort', onClosing);
+/** One listener for all calls: a signal is not made for as many as there may be. */
+function endingWith(closing: AbortSignal | undefined): (call: AnyCall) => void {
+  if (!closing) return () => {};
+  const open = new Set<AnyCall>();
+  closing.addEventListener('abort', () => {
+    for (const call of open) failCall(call, closing.reason);
   });
+  return (call) => {
+    if (closing.aborted) {
+      failCall(call, closing.reason);
+      return;
+    }
+    open.add(call);
+    // Said by grpc-js however a call ends.
+    call.once('cancelled', () => open.delete(call));
+  };
 }
 
 function implementBidi(handler: AnyHandler, clock: Clock, note: Note): grpc.handleBidiStreamingCall<unknown, unknown> {

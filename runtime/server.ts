@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import * as grpc from '@grpc/grpc-js';
@@ -79,6 +80,8 @@ class OnePort implements OnePortServer {
   private closed: Promise<void> | undefined;
 
   constructor(private readonly options: ListenOptions) {
+    // Whoever has a stream to end listens to it.
+    setMaxListeners(0, this.closing);
     this.limits = { ...LIMITS, ...options.limits };
     this.grpc = new RecordingServer(serverOptions());
     options.services(this.grpc, this.closing);
