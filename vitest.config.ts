@@ -9,5 +9,6 @@ export default defineConfig({
     // Nothing here waits for luck, but a busy machine may be slow.
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    expect: { poll: { timeout: 20_000, interval: 20 } },
   },
 });

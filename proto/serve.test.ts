@@ -205,7 +205,7 @@ describe('server streams', () => {
     let ended: unknown;
     const handler: ServerStreamHandler<unknown, ReturnType<typeof message>> = async (call, ctx) => {
       try {
-        for (;;) await send(call, message(++sent), ctx.signal);
+        for (;;) await send(call, { ...message(++sent), meta: { ident: 1n, start: Buffer.alloc(64 * 1024), end: Buffer.alloc(0) } }, ctx.signal);
       } catch (thrown) {
         ended = thrown;
         throw thrown;
