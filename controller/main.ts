@@ -12,7 +12,7 @@ import { systemRandom } from '../runtime/random.js';
 import { listen } from '../runtime/server.js';
 import { endOfTurn } from '../runtime/turn.js';
 import { formatAddress } from '../runtime/units.js';
-import { openBackend } from './backend.js';
+import { openBackend } from '../coordination/controller-backend.js';
 import { CONTROLLER_OPTIONS } from './config.js';
 import { Controller } from './controller.js';
 import { prometheusObserver, registerGauges } from './metrics.js';

@@ -1,9 +1,9 @@
 import type * as grpc from '@grpc/grpc-js';
-import type { CoordinationChoice } from '../coordination/choose.js';
-import { EmbeddedDiscoveryServer } from '../coordination/embedded/server.js';
-import { EmbeddedStore } from '../coordination/embedded/store.js';
-import type { Discovery, Election, Persister } from '../coordination/interfaces.js';
-import { openConsul } from '../coordination/open.js';
+import type { CoordinationChoice } from './choose.js';
+import { EmbeddedDiscoveryServer } from './embedded/server.js';
+import { EmbeddedStore } from './embedded/store.js';
+import type { Discovery, Election, Persister } from './interfaces.js';
+import { openConsul } from './open.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Logger } from '../runtime/log.js';
 import type { Random } from '../runtime/random.js';
@@ -29,7 +29,6 @@ export interface BackendOptions {
 export async function openBackend(options: BackendOptions): Promise<Backend> {
   const { choice, clock, random, logger } = options;
   if (choice.kind === 'embedded') return openEmbedded(options);
-
   const consul = await openConsul({ host: choice.host, port: choice.port, clock, random, logger });
   return { ...consul, close: () => consul.close(), mount: () => undefined };
 }
