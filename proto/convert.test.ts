@@ -41,7 +41,7 @@ const parent: fc.Arbitrary<Parent> = fc.record({
   parents: fc.array(id, { maxLength: 3 }),
   placements: fc.array(
     fc.record({
-      node: fc.string({ minLength: 1 }),
+      node: fc.integer({ min: 1, max: 65_535 }).map((port) => `node.example:${port}`),
       state: fc.constantFrom(...PLACEMENT_STATES),
       index: fc.integer({ min: 0, max: 0xffffffff }),
     }),
@@ -145,6 +145,11 @@ describe('what is malformed is refused with the name of its field', () => {
       'a parent of parent 0',
       () => convert.parentsFromWire([{ range: wire(1n, '', ''), parent: [0n], placements: [] }], 'parents'),
       'parents[0].parent[0]: ',
+    ],
+    [
+      'a copy at what is no address',
+      () => convert.parentFromWire({ range: wire(1n, '', ''), parent: [], placements: [{ node: 'no address', state: WirePlacementState.PS_ACTIVE, index: 0 }] }, 'p'),
+      'p.placements[0].node: ',
     ],
     [
       'a copy without a node',

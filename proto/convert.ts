@@ -13,6 +13,7 @@ import {
 } from '../model/report.js';
 import type { PlacementState, RangeState, RemoteState } from '../model/states.js';
 import { AppError } from '../runtime/errors.js';
+import { parseAddress } from '../runtime/units.js';
 import type { Parent as WireParent, RangesResponse as WireRangesResponse } from './gen/ranger/node.js';
 import {
   type LoadInfo as WireLoadInfo,
@@ -178,12 +179,16 @@ export function rangeStateToWire(state: RangeState): WireRangeState {
 
 // --- where copies are ------------------------------------------------------
 
+/** Of an address that is none, in the reason. */
+const ADDRESS_SHOWN_MAX = 100;
+
 /**
  * Other controllers know placement states that this project does not. Such a copy
  * counts as Missing: nothing to fetch from, yet a copy that exists somewhere.
  */
 function parentPlacementFromWire(wire: WirePlacement, field: string): ParentPlacement {
   if (wire.node === '') throw malformed(`${field}.node`, 'is missing; it has to be a host:port');
+  if (!parseAddress(wire.node)) throw malformed(`${field}.node`, `${JSON.stringify(wire.node.slice(0, ADDRESS_SHOWN_MAX))} cannot be dialled; it has to be a host:port`);
   return { node: wire.node, state: PLACEMENT_BACK.get(wire.state) ?? 'Missing', index: wire.index };
 }
 
