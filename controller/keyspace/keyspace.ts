@@ -35,6 +35,7 @@ const NOTHING: ReadonlySet<RangeId> = new Set();
 export class Keyspace implements KeyspaceView {
   private readonly records = new Map<RangeId, RangeRecord>();
   private readonly nodes = new Map<NodeIdent, Set<RangeId>>();
+  private readonly homeless = new Set<RangeId>();
   private highest = 0;
 
   constructor(records: Iterable<RangeRecord> = []) {
@@ -92,6 +93,11 @@ export class Keyspace implements KeyspaceView {
     return this.nodes.get(node) ?? NOTHING;
   }
 
+  /** The ranges without a placement, which wait for any node. */
+  get unplaced(): ReadonlySet<RangeId> {
+    return this.homeless;
+  }
+
   apply(changes: readonly RecordChange[]): void {
     for (const { id, record } of changes) {
       if (record) this.set(record);
@@ -103,6 +109,7 @@ export class Keyspace implements KeyspaceView {
     this.unindex(record.id);
     this.records.set(record.id, record);
     this.highest = Math.max(this.highest, record.id);
+    if (record.state === 'Active' && record.placements.length === 0) this.homeless.add(record.id);
     for (const { node } of record.placements) {
       const ids = this.nodes.get(node);
       if (ids) ids.add(record.id);
@@ -116,6 +123,7 @@ export class Keyspace implements KeyspaceView {
   }
 
   private unindex(id: RangeId): void {
+    this.homeless.delete(id);
     for (const { node } of this.records.get(id)?.placements ?? []) {
       const ids = this.nodes.get(node);
       ids?.delete(id);

@@ -45,8 +45,14 @@ function isBetter(world: World, a: RosterNode, b: RosterNode): boolean {
   return byKeys !== 0 ? byKeys < 0 : a.ident < b.ident;
 }
 
+/** A node's view is a value, so its sum can be kept with it. */
+const sums = new WeakMap<RosterNode, number>();
+
 function keysOf(node: RosterNode): number {
+  const known = sums.get(node);
+  if (known !== undefined) return known;
   let keys = 0;
   for (const range of node.ranges.values()) keys += range.load.keys;
+  sums.set(node, keys);
   return keys;
 }

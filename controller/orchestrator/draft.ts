@@ -138,9 +138,10 @@ export class Draft implements KeyspaceView {
     this.deferrable = true;
   }
 
-  decision(): Decision {
+  decision(looked: ReadonlySet<RangeId>): Decision {
     this.closeGroup();
     return {
+      looked,
       groups: this.groups,
       commands: this.commands,
       steps: this.steps,

@@ -29,28 +29,22 @@ export function prune(draft: Draft, id: RangeId): void {
   if (isPrunable(draft.range(id), draft.world.keyspace.nextId)) draft.prune(id);
 }
 
-/**
- * Strays: a copy on a node that the keyspace has no placement for. It is dropped
- * when nothing can depend on it, and otherwise only shown. A range that the keyspace
- * cannot know, because its id was never given out, is nobody's to drop.
- */
-export function sweepStrays(draft: Draft, id: RangeId): void {
-  for (const node of draft.world.roster.nodes.values()) {
-    const report = node.ranges.get(id);
-    if (report && isReachable(node)) sweepStray(draft, node, report);
+/** The copies on a node that the keyspace has no placement for. */
+export function* strays(draft: Draft, node: RosterNode): Iterable<RemoteRange> {
+  if (!isReachable(node)) return;
+  for (const report of node.ranges.values()) {
+    const range = draft.get(report.meta.id);
+    if (!range || !placementOn(range, node.ident)) yield report;
   }
 }
 
-/** As {@link sweepStrays}, for everything a node has. */
-export function sweepNode(draft: Draft, node: RosterNode): void {
-  if (!isReachable(node)) return;
-  for (const report of node.ranges.values()) sweepStray(draft, node, report);
-}
-
-function sweepStray(draft: Draft, node: RosterNode, report: RemoteRange): void {
+/**
+ * A stray is dropped when nothing can depend on it, and otherwise only shown. A range
+ * that the keyspace cannot know, because its id was never given out, is nobody's to
+ * drop.
+ */
+export function sweepStray(draft: Draft, node: RosterNode, report: RemoteRange): void {
   const { id } = report.meta;
-  const range = draft.get(id);
-  if (range && placementOn(range, node.ident)) return;
   if (id >= draft.world.keyspace.nextId) {
     draft.problem({ range: id, node: node.ident, because: `${node.ident} holds R${id}, which this controller never made; it is left alone` });
     return;
@@ -59,7 +53,7 @@ function sweepStray(draft: Draft, node: RosterNode, report: RemoteRange): void {
     draft.problem({ range: id, node: node.ident, because: `${node.ident} still serves R${id}, which is not placed there; it is left alone` });
     return;
   }
-  if (report.state === 'Inactive') orderDrop(draft, node, report, range?.epoch ?? report.epoch);
+  if (report.state === 'Inactive') orderDrop(draft, node, report, draft.get(id)?.epoch ?? 0);
 }
 
 function orderDrop(draft: Draft, node: RosterNode, report: RemoteRange, epoch: number): void {

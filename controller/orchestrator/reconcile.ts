@@ -1,6 +1,6 @@
-import type { RangeId } from '../../model/range.js';
+import type { NodeIdent, RangeId } from '../../model/range.js';
 import { Draft } from './draft.js';
-import { forgetDropped, prune, sweepNode, sweepStrays } from './drop.js';
+import { forgetDropped, prune, strays, sweepStray } from './drop.js';
 import { type Family, familyOf } from './epochs.js';
 import { kindOf } from './family.js';
 import { join } from './join.js';
@@ -11,23 +11,37 @@ import { place } from './place.js';
 import { split } from './split.js';
 import type { Decision, World } from './types.js';
 
+/** Which part of the world to look at. */
+export interface Scope {
+  readonly ranges: Iterable<RangeId>;
+  /** Nodes on which to look for copies that nobody placed there. */
+  readonly nodes: Iterable<NodeIdent>;
+}
+
 /**
  * Decides, from what is wanted and what is seen, what is to be wanted next and which
  * commands to send for it. Looks at the ranges in `scope` and at those that share an
  * operation with them; without a scope, at everything. Pure: the same world gives the
  * same decision, and the caller persists its changes before it sends a command.
  */
-export function reconcile(world: World, scope?: Iterable<RangeId>): Decision {
+export function reconcile(world: World, scope?: Scope): Decision {
   const draft = new Draft(world);
-  const done = new Set<RangeId>();
-  for (const id of scope ?? [...world.keyspace.ids()]) {
-    if (done.has(id)) continue;
-    for (const member of reconcileUnit(draft, id)) done.add(member);
+  const looked = new Set<RangeId>();
+  const look = (id: RangeId): void => {
+    if (looked.has(id)) return;
+    for (const member of reconcileUnit(draft, id)) looked.add(member);
     draft.closeGroup();
-    if (scope) sweepStrays(draft, id);
+  };
+  for (const id of scope?.ranges ?? [...world.keyspace.ids()]) look(id);
+  const nodes = scope ? [...scope.nodes].flatMap((ident) => world.roster.nodes.get(ident) ?? []) : world.roster.nodes.values();
+  for (const node of nodes) {
+    for (const report of strays(draft, node)) {
+      // All that is wanted of a range is said at once, so its other copies are looked at too.
+      look(report.meta.id);
+      sweepStray(draft, node, report);
+    }
   }
-  if (!scope) for (const node of world.roster.nodes.values()) sweepNode(draft, node);
-  return draft.decision();
+  return draft.decision(looked);
 }
 
 /** Reconciles one range, or the family that it is in; the ids of what was reconciled. */

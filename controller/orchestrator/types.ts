@@ -63,6 +63,8 @@ export interface Avoidance {
 }
 
 export interface Decision {
+  /** Every range that was looked at: the rest of the decision says all there is to say of these. */
+  readonly looked: ReadonlySet<RangeId>;
   readonly groups: readonly ChangeGroup[];
   readonly commands: readonly WantedCommand[];
   readonly steps: readonly Step[];

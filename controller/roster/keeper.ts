@@ -21,9 +21,11 @@ export interface KeeperOptions {
   readonly goneAfterMs: number;
   /** How long after the start a node that is not there yet may still be coming. */
   readonly settleMs: number;
-  /** Which ranges to look at again; everything placed on `node` as well, when given. */
-  readonly changed: (ranges: readonly RangeId[], node?: NodeIdent) => void;
-  readonly changedAll: () => void;
+  /** A node says something else of these ranges than before. */
+  readonly rangesChanged: (node: NodeIdent, ranges: readonly RangeId[]) => void;
+  /** A node came, went, or can be reached otherwise. */
+  readonly nodeChanged: (node: NodeIdent) => void;
+  readonly allChanged: () => void;
 }
 
 /** Keeps the roster up to date: follows discovery, and every node's reports. */
@@ -61,11 +63,15 @@ export class RosterKeeper {
     this.links.get(node)?.poll();
   }
 
-  update(change: (roster: Roster) => Roster, ranges: readonly RangeId[] = [], node?: NodeIdent): void {
-    const next = change(this.current);
-    if (next === this.current) return;
-    this.current = next;
-    if (ranges.length > 0 || node !== undefined) this.options.changed(ranges, node);
+  /** Takes in what somebody else saw, who tells of it too. */
+  update(change: (roster: Roster) => Roster): void {
+    this.current = change(this.current);
+  }
+
+  private updateNode(node: NodeIdent, change: (roster: Roster) => Roster): void {
+    const before = this.current;
+    this.current = change(before);
+    if (this.current !== before) this.options.nodeChanged(node);
   }
 
   /** Time passes: what was silent for too long is lost, and what nobody needs is forgotten. */
@@ -73,7 +79,7 @@ export class RosterKeeper {
     const nowMs = this.options.clock.now();
     if (!this.current.settled && nowMs - this.startedMs >= this.options.settleMs) {
       this.update(updates.settled);
-      this.options.changedAll();
+      this.options.allChanged();
     }
     for (const node of this.current.nodes.values()) this.tickNode(node, isNeeded, nowMs);
     this.update((roster) => updates.tidied(roster, isPlaced, nowMs));
@@ -84,7 +90,7 @@ export class RosterKeeper {
     if ((state === 'silent' || state === 'connecting') && nowMs - sinceMs >= this.options.goneAfterMs) {
       const why = state === 'silent' ? node.link.why : 'it does not answer';
       this.options.logger.warn('a node is gone', { node: node.ident, address: node.address, why });
-      this.update((roster) => updates.lost(roster, node.ident, why, nowMs), [], node.ident);
+      this.updateNode(node.ident, (roster) => updates.lost(roster, node.ident, why, nowMs));
     }
     if (node.discovered || state === 'live') return;
     this.hangUp(node.ident);
@@ -106,7 +112,7 @@ export class RosterKeeper {
     const nowMs = this.options.clock.now();
     const seen = { ident, address, incarnation: instance.meta['incarnation'] };
     const known = this.current.nodes.get(ident);
-    this.update((roster) => updates.discovered(roster, seen, nowMs), [], ident);
+    this.updateNode(ident, (roster) => updates.discovered(roster, seen, nowMs));
     if (!known) this.options.logger.info('a node appeared', { node: ident, address });
     if (this.links.get(ident)?.address === address) return;
     this.hangUp(ident);
@@ -116,7 +122,7 @@ export class RosterKeeper {
   private disappeared(ident: NodeIdent): void {
     const nowMs = this.options.clock.now();
     if (this.current.nodes.get(ident)?.discovered) this.options.logger.info('a node is registered no more', { node: ident });
-    this.update((roster) => updates.undiscovered(roster, ident, nowMs), [], ident);
+    this.updateNode(ident, (roster) => updates.undiscovered(roster, ident, nowMs));
   }
 
   private hangUp(ident: NodeIdent): void {
@@ -155,8 +161,11 @@ export class RosterKeeper {
     const next = updates.reported(this.current, ident, info, askedMs, this.options.clock.now());
     const after = next.nodes.get(ident);
     if (!after) return;
-    const revived = before?.link.state !== 'live' || before.incarnation !== after.incarnation || before.wantDrain !== after.wantDrain;
-    this.update(() => next, differing(before?.ranges, after.ranges), revived ? ident : undefined);
+    this.current = next;
+    const isNew = before?.link.state !== 'live' || before.incarnation !== after.incarnation || before.wantDrain !== after.wantDrain;
+    if (isNew) this.options.nodeChanged(ident);
+    const changed = differing(before?.ranges, after.ranges);
+    if (changed.length > 0) this.options.rangesChanged(ident, changed);
   }
 
   private pushed(ident: NodeIdent, event: RangesEvent): void {
@@ -173,11 +182,12 @@ export class RosterKeeper {
       epoch: event.epoch,
     };
     if (known && !isNews(known, info)) return;
-    this.update((roster) => updates.rangeReported(roster, ident, info, this.options.clock.now()), [event.meta.id]);
+    this.update((roster) => updates.rangeReported(roster, ident, info, this.options.clock.now()));
+    this.options.rangesChanged(ident, [event.meta.id]);
   }
 
   private silent(ident: NodeIdent, error: AppError): void {
-    this.update((roster) => updates.silent(roster, ident, error.message, this.options.clock.now()), [], ident);
+    this.updateNode(ident, (roster) => updates.silent(roster, ident, error.message, this.options.clock.now()));
   }
 }
 

@@ -14,12 +14,10 @@ import {
 import { addService } from '../../proto/serve.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
-import type { Controller, Starter } from '../controller.js';
+import type { Controller } from '../controller.js';
+import type { Planner, Starter } from '../loop.js';
 import type { OperationResult } from '../operations.js';
-import { type Plan, type Refusal, planJoin, planMove, planSplit } from '../orchestrator/request.js';
-import type { World } from '../orchestrator/types.js';
-
-type Planner = (world: World) => Plan | Refusal;
+import { planJoin, planMove, planSplit } from '../orchestrator/request.js';
 
 /** Puts the Orchestrator service and its reporting form on the wire. */
 export function addOperatorServices(server: grpc.Server, controller: Controller, deps: { readonly logger: Logger }): void {
