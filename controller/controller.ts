@@ -25,6 +25,8 @@ export interface ControllerOptions {
   readonly discovery: Discovery;
   readonly dial: Dial;
   readonly observer: Observer;
+  /** Whether the lock is held for sure at this moment; `lead` may be told later that it is not. */
+  readonly holdsLock?: () => boolean;
   readonly tuning?: Tuning;
   readonly timing?: Partial<Timing>;
 }
@@ -119,7 +121,7 @@ export class Controller {
     this.leadership = leadership;
     if (led === leadership.leading || this.closed) return;
     this.options.logger.info(leadership.leading ? 'leading' : 'following', { term: leadership.term, leader: leadership.leaderAddress });
-    this.loop.setLeading(leadership.leading, this.notLeading());
+    this.loop.setLeading(leadership.leading, new AppError('UNAVAILABLE', 'this controller leads no more; what it began goes on under the next one'));
   }
 
   close(): void {
@@ -137,6 +139,12 @@ export class Controller {
     const operation = await this.loop.run(plan, starter);
     this.watchProgress();
     return operation;
+  }
+
+  /** The term under which commands may go out now. */
+  private heldTerm(): number | undefined {
+    const { leading, term } = this.leadership;
+    return leading && this.options.holdsLock?.() !== false ? term : undefined;
   }
 
   private notLeading(): AppError {
@@ -223,6 +231,7 @@ export class Controller {
       logger: this.options.logger,
       timeoutMs: commandTimeoutMs,
       inFlightMax: commandsInFlightMax,
+      term: () => this.heldTerm(),
       transportOf: (node) => this.keeper.transportOf(node),
       sent: (command) => {
         this.keeper.update((roster) => updates.commandSent(roster, sentCommand(command)));

@@ -77,5 +77,11 @@ export interface Election {
    */
   campaign(candidate: { readonly ident: string; readonly address: string }): Observable<Leadership>;
 
+  /**
+   * Whether this process is sure to hold the lock at this very moment. Asked before
+   * each command: a process that stood still may not have been told yet that it lost.
+   */
+  leads(): boolean;
+
   resign(): Promise<void>;
 }

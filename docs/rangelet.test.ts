@@ -67,22 +67,22 @@ describe('the example', () => {
     const { counters, client } = await start();
     const range = 1n;
     const prepare: PrepareRequest = {
-      range: { ident: range, start: Buffer.alloc(0), end: Buffer.alloc(0) }, parents: [], epoch: 1n, initial: true,
+      range: { ident: range, start: Buffer.alloc(0), end: Buffer.alloc(0) }, parents: [], epoch: 1n, initial: true, term: 0n,
     };
     const prepared = await call<PrepareResponse>((done) => client.prepare(prepare, done));
     expect(prepared.rangeInfo?.state).toBe(RangeNodeState.INACTIVE);
     expect(counters.add(1, 'k' as Key)).toBeUndefined();
 
-    const active = await call<ServeResponse>((done) => client.activate({ range, force: false, epoch: 1n, sources: [], initial: true }, done));
+    const active = await call<ServeResponse>((done) => client.activate({ range, force: false, epoch: 1n, sources: [], initial: true, term: 0n }, done));
     expect(active.state).toBe(RangeNodeState.ACTIVE);
     expect([counters.add(1, 'k' as Key), counters.add(1, 'k' as Key)]).toEqual([1, 2]);
 
     const info = await call<InfoResponse>((done) => client.info({}, done));
     expect(info).toMatchObject({ ident: 'counter', ranges: [{ state: RangeNodeState.ACTIVE, info: { keys: 1n } }] });
 
-    const inactive = await call<DeactivateResponse>((done) => client.deactivate({ range, epoch: 2n }, done));
+    const inactive = await call<DeactivateResponse>((done) => client.deactivate({ range, epoch: 2n, term: 0n }, done));
     expect(inactive.state).toBe(RangeNodeState.INACTIVE);
-    const gone = await call<DropResponse>((done) => client.drop({ range, force: false, epoch: 2n }, done));
+    const gone = await call<DropResponse>((done) => client.drop({ range, force: false, epoch: 2n, term: 0n }, done));
     expect(gone.state).toBe(RangeNodeState.NOT_FOUND);
     expect((await call<InfoResponse>((done) => client.info({}, done))).ranges).toEqual([]);
   });

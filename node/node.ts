@@ -12,7 +12,7 @@ import { CommitQueue } from './range/commit-queue.js';
 import { Copies } from './range/copies.js';
 import { KeyValues } from './range/data.js';
 import { Estimator } from './range/estimate.js';
-import { durableFences } from './range/fences.js';
+import { durableFences, durableTerms } from './range/fences.js';
 import { Retention, type RetentionLimits } from './range/retention.js';
 import { KvRangeService, type Patience } from './range/service.js';
 import type { Storage } from './storage/storage.js';
@@ -91,6 +91,7 @@ export class KvNode {
       ident,
       incarnation: storage.incarnation,
       fences: this.fences,
+      terms: durableTerms(storage),
       restored: this.restored(),
       ...(options.hooks ? { hooks: options.hooks } : {}),
     });

@@ -6,6 +6,7 @@ import { AppError } from '../runtime/errors.js';
 import { type Logger, silentLogger } from '../runtime/log.js';
 import { type EpochFences, memoryFences } from './fences.js';
 import type { RangeService } from './service.js';
+import { type TermFence, memoryTermFence } from './terms.js';
 
 /** A range that the service still has after a restart. */
 export interface RestoredRange {
@@ -46,6 +47,8 @@ export interface RangeletOptions {
   readonly restored?: readonly RestoredRange[];
   /** Where the newest epochs are kept; in memory when not given. */
   readonly fences?: EpochFences;
+  /** Where the newest term of a controller is kept; in memory when not given. */
+  readonly terms?: TermFence;
   readonly hooks?: RangeletHooks;
   /** More ranges than this are refused. */
   readonly rangesMax?: number;
@@ -73,6 +76,7 @@ export function readOptions(options: RangeletOptions): Settings {
     incarnation: options.incarnation ?? '',
     restored: options.restored ?? [],
     fences: options.fences ?? memoryFences(),
+    terms: options.terms ?? memoryTermFence(),
     hooks: options.hooks ?? {},
     rangesMax: options.rangesMax ?? 200_000,
     commandsMax: options.commandsMax ?? 10_000,

@@ -10,9 +10,15 @@ import { type CommandOutcome, type RangeletOptions, type Settings, readOptions }
 import { PROGRESS_EVERY_MS, sameProgress } from './progress.js';
 import { Reports } from './reports.js';
 import { registerNodeService } from './server.js';
+import { TermGate } from './terms.js';
 
 /** A command as a controller gives it. */
-export type CommandRequest =
+export type CommandRequest = RangeCommand & {
+  /** Of the controller's leadership; 0, or nothing, from one that knows no terms. */
+  readonly term?: number;
+};
+
+type RangeCommand =
   | {
       readonly command: 'Prepare';
       readonly meta: RangeMeta;
@@ -75,6 +81,7 @@ export class Rangelet {
   private readonly raises = new Map<string, Latch<AppError | 'raised'>>();
   private readonly subject = new Subject<RangeChange>();
   private readonly reports: Reports;
+  private readonly terms: TermGate;
   private draining = false;
   private wantDrain = false;
   private commands = 0;
@@ -84,6 +91,7 @@ export class Rangelet {
   constructor(options: RangeletOptions) {
     this.settings = readOptions(options);
     this.reports = new Reports(this.settings);
+    this.terms = new TermGate(this.settings.terms, this.settings);
     for (const { meta, state, epoch } of this.settings.restored) {
       this.slots.set(meta.id, { record: restoredRecord(meta, state), attempt: undefined, told: undefined });
       this.restoredEpochs.set(meta.id, epoch);
@@ -159,8 +167,11 @@ export class Rangelet {
   private async obey(request: CommandRequest, until: number, note: (outcome: CommandOutcome) => void): Promise<CommandAnswer> {
     const { clock } = this.settings;
     const id = idOf(request);
+    const { command, term = 0 } = request;
+    if (!this.terms.isOpen(term) && !(await this.terms.open(command, term, until))) return this.postpone(id, note);
     for (;;) {
       if (this.draining) throw new AppError('UNAVAILABLE', 'this node is stopping and takes no commands');
+      this.terms.check(command, term);
       const verdict = this.decide(request);
       switch (verdict.type) {
         case 'refuse':

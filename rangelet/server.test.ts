@@ -70,11 +70,11 @@ async function refusal(answer: Promise<unknown>): Promise<ServiceError> {
 }
 
 const prepare = (over: Partial<PrepareRequest> = {}): PrepareRequest => ({
-  range: { ident: 1n, start: EMPTY, end: Buffer.from('m') }, parents: [], epoch: 1n, initial: true, ...over,
+  range: { ident: 1n, start: EMPTY, end: Buffer.from('m') }, parents: [], epoch: 1n, initial: true, term: 0n, ...over,
 });
-const serve = (over: Partial<ServeRequest> = {}): ServeRequest => ({ range: 1n, force: false, epoch: 1n, sources: [], initial: true, ...over });
-const deactivate = (over: Partial<DeactivateRequest> = {}): DeactivateRequest => ({ range: 1n, epoch: 1n, ...over });
-const drop = (over: Partial<DropRequest> = {}): DropRequest => ({ range: 1n, force: false, epoch: 1n, ...over });
+const serve = (over: Partial<ServeRequest> = {}): ServeRequest => ({ range: 1n, force: false, epoch: 1n, sources: [], initial: true, term: 0n, ...over });
+const deactivate = (over: Partial<DeactivateRequest> = {}): DeactivateRequest => ({ range: 1n, epoch: 1n, term: 0n, ...over });
+const drop = (over: Partial<DropRequest> = {}): DropRequest => ({ range: 1n, force: false, epoch: 1n, term: 0n, ...over });
 
 describe('malformed requests are refused, naming the field', () => {
   test.each<[string, (client: NodeClient, callback: Callback<unknown>) => unknown, string]>([

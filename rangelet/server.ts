@@ -2,6 +2,7 @@ import type * as grpc from '@grpc/grpc-js';
 import type { RangeId, RangeMeta } from '../model/range.js';
 import { NO_LOAD, type RangeInfo, type RangesEvent } from '../model/report.js';
 import {
+  countFromWire,
   epochFromWire,
   parentsFromWire,
   rangeIdFromWire,
@@ -42,6 +43,7 @@ export function registerNodeService(server: grpc.Server, rangelet: Rangelet): vo
           epoch: epochFromWire(wire.epoch, 'epoch'),
           parents: parentsFromWire(wire.parents, 'parents'),
           initial: wire.initial,
+          term: termFromWire(wire.term),
         };
         return prepared(meta, await obey(request, ctx));
       },
@@ -54,18 +56,21 @@ export function registerNodeService(server: grpc.Server, rangelet: Rangelet): vo
           force: wire.force,
           sources: parentsFromWire(wire.sources, 'sources'),
           initial: wire.initial,
+          term: termFromWire(wire.term),
         };
         return answered(await obey(request, ctx));
       },
 
       async deactivate(wire, ctx) {
         const id = rangeIdFromWire(wire.range, 'range');
-        return answered(await obey({ command: 'Deactivate', id, epoch: epochFromWire(wire.epoch, 'epoch') }, ctx));
+        const epoch = epochFromWire(wire.epoch, 'epoch');
+        return answered(await obey({ command: 'Deactivate', id, epoch, term: termFromWire(wire.term) }, ctx));
       },
 
       async drop(wire, ctx) {
         const id = rangeIdFromWire(wire.range, 'range');
-        return answered(await obey({ command: 'Drop', id, epoch: epochFromWire(wire.epoch, 'epoch'), force: wire.force }, ctx));
+        const epoch = epochFromWire(wire.epoch, 'epoch');
+        return answered(await obey({ command: 'Drop', id, epoch, force: wire.force, term: termFromWire(wire.term) }, ctx));
       },
 
       info() {
@@ -88,6 +93,10 @@ export function registerNodeService(server: grpc.Server, rangelet: Rangelet): vo
     },
     { logger, clock },
   );
+}
+
+function termFromWire(value: bigint): number {
+  return countFromWire(value, 'term');
 }
 
 /** Peers look into `range_info` without asking whether it is there. */

@@ -10,6 +10,8 @@ export interface ActuatorDeps {
   readonly logger: Logger;
   /** Undefined when there is no connection to the node. */
   readonly transportOf: (node: NodeIdent) => NodeTransport | undefined;
+  /** The term of the leadership that holds at this moment; undefined when none does. */
+  readonly term: () => number | undefined;
   readonly sent: (command: WantedCommand) => void;
   readonly answered: (command: WantedCommand, answer: CommandAnswer) => void;
   readonly failed: (command: WantedCommand, error: AppError) => void;
@@ -73,15 +75,26 @@ export class Actuator {
     this.deps.cancelled(flight.command);
   }
 
+  /** Asks before each command whether this controller still leads: what it decided while it did may not be wanted any more. */
   private pump(): void {
     for (const [copy, command] of this.queue) {
       if (this.flights.size >= this.deps.inFlightMax) return;
+      const term = this.deps.term();
+      if (term === undefined) {
+        this.forgetQueue();
+        return;
+      }
       this.queue.delete(copy);
-      this.launch(copy, command);
+      this.launch(copy, command, term);
     }
   }
 
-  private launch(copy: string, command: WantedCommand): void {
+  private forgetQueue(): void {
+    for (const copy of this.queue.keys()) if (!this.flights.has(copy)) this.unindex(copy);
+    this.queue.clear();
+  }
+
+  private launch(copy: string, command: WantedCommand, term: number): void {
     const transport = this.deps.transportOf(command.node);
     if (!transport) {
       this.unindex(copy);
@@ -92,7 +105,7 @@ export class Actuator {
     this.index(command.range.id, copy);
     this.deps.sent(command);
     this.deps.logger.debug('sending a command', { command: command.command, range: command.range.id, node: command.node, epoch: command.epoch });
-    transport.send(command, { timeoutMs: this.deps.timeoutMs, signal: flight.abort.signal }).then(
+    transport.send(command, { term, timeoutMs: this.deps.timeoutMs, signal: flight.abort.signal }).then(
       (answer) => {
         this.land(copy, flight, () => {
           this.deps.answered(command, answer);

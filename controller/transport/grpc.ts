@@ -4,6 +4,7 @@ import type { Cancel, Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import { channelOptions } from '../../proto/channel.js';
 import {
+  countToWire,
   epochToWire,
   parentToWire,
   rangeIdToWire,
@@ -16,7 +17,7 @@ import { type InfoResponse, NodeClient, type PrepareResponse, type ServeResponse
 import type { RangeNodeState } from '../../proto/gen/ranger/types.js';
 import { fromServiceError } from '../../proto/status.js';
 import type { WantedCommand } from '../orchestrator/types.js';
-import type { CommandAnswer, Dial, NodeTransport } from './transport.js';
+import type { CommandAnswer, Dial, NodeTransport, SendOptions } from './transport.js';
 
 /** Dials nodes over gRPC. */
 export function grpcDial(clock: Clock): Dial {
@@ -32,27 +33,28 @@ class GrpcTransport implements NodeTransport {
     private readonly clock: Clock,
   ) {}
 
-  async send(command: WantedCommand, options: { timeoutMs: number; signal: AbortSignal }): Promise<CommandAnswer> {
+  async send(command: WantedCommand, options: SendOptions): Promise<CommandAnswer> {
     const range = rangeIdToWire(command.range.id);
     const epoch = epochToWire(command.epoch);
+    const term = countToWire(options.term);
     const none = new grpc.Metadata();
     const parents = command.parents.map(parentToWire);
     const call = <R>(invoke: Invoke<R>): Promise<R> => this.call(invoke, options);
     switch (command.command) {
       case 'Prepare': {
-        const request = { range: rangeMetaToWire(command.range), parents, epoch, initial: command.initial };
+        const request = { range: rangeMetaToWire(command.range), parents, epoch, initial: command.initial, term };
         const { rangeInfo } = await call<PrepareResponse>((o, done) => this.client.prepare(request, none, o, done));
         const info = rangeInfoFromWire(rangeInfo, 'range_info');
         return { state: info.state, lastError: info.lastError, info };
       }
       case 'Activate': {
-        const request = { range, force: false, epoch, sources: parents, initial: command.initial };
+        const request = { range, force: false, epoch, sources: parents, initial: command.initial, term };
         return served(await call<ServeResponse>((o, done) => this.client.activate(request, none, o, done)));
       }
       case 'Deactivate':
-        return served(await call<ServeResponse>((o, done) => this.client.deactivate({ range, epoch }, none, o, done)));
+        return served(await call<ServeResponse>((o, done) => this.client.deactivate({ range, epoch, term }, none, o, done)));
       case 'Drop':
-        return served(await call<ServeResponse>((o, done) => this.client.drop({ range, force: false, epoch }, none, o, done)));
+        return served(await call<ServeResponse>((o, done) => this.client.drop({ range, force: false, epoch, term }, none, o, done)));
     }
   }
 

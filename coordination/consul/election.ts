@@ -80,6 +80,10 @@ export class ConsulElection implements Election {
     campaign.leadership.complete();
   }
 
+  leads(): boolean {
+    return this.held?.trusted === true;
+  }
+
   /** The proof of leadership for {@link ConsulPersister}; undefined while not leading. */
   fence(): Fence | undefined {
     return this.held?.trusted === true ? { key: this.key, session: this.held.id } : undefined;

@@ -50,6 +50,7 @@ export function electionContract(name: string, makeHarness: () => Promise<Electi
     test('the only candidate leads, with a term and its own address', async () => {
       const a = await stand('5000');
       const { term, leaderAddress } = await leading(a);
+      expect(a.election.leads()).toBe(true);
       expect(term).toBeGreaterThan(0);
       expect(leaderAddress).toBe('localhost:5000');
     });
@@ -62,6 +63,7 @@ export function electionContract(name: string, makeHarness: () => Promise<Electi
       subscriptions.push(campaign.subscribe({ next: (leadership) => told.push(leadership), complete: () => (completed = true) }));
       await until(campaign, CHANGE_MS, (leadership) => leadership.leading);
       await candidate.election.resign();
+      expect(candidate.election.leads()).toBe(false);
       await candidate.election.resign();
       expect(told.at(-1)?.leading).toBe(false);
       expect(completed).toBe(true);
@@ -88,6 +90,7 @@ export function electionContract(name: string, makeHarness: () => Promise<Electi
         await expect
           .poll(() => other.now(), { timeout: CHANGE_MS })
           .toEqual({ leading: false, term, leaderAddress: 'localhost:5000' });
+        expect(other.election.leads()).toBe(false);
       }
     });
 
@@ -126,6 +129,7 @@ export function electionContract(name: string, makeHarness: () => Promise<Electi
       await expect.poll(() => b.now().leaderAddress, { timeout: CHANGE_MS }).toBe('localhost:5000');
       await faults.stop();
       await expect.poll(() => a.now().leading, { timeout: CHANGE_MS }).toBe(false);
+      expect(a.election.leads()).toBe(false);
       await faults.start();
       await expect.poll(() => [a, b].filter((candidate) => candidate.now().leading).length, { timeout: recoveryMs, interval: 5 }).toBe(1);
       const leader = [a, b].find((candidate) => candidate.now().leading);

@@ -26,6 +26,10 @@ export class EmbeddedElection implements Election {
     return leadership.asObservable();
   }
 
+  leads(): boolean {
+    return !this.failed && this.leadership?.value.leading === true;
+  }
+
   resign(): Promise<void> {
     const leadership = this.leadership;
     this.leadership = undefined;

@@ -19,6 +19,10 @@ export class MemoryElection implements Election {
     return leadership.asObservable();
   }
 
+  leads(): boolean {
+    return this.candidate?.leadership.value.leading === true;
+  }
+
   resign(): Promise<void> {
     const candidate = this.candidate;
     this.candidate = undefined;

@@ -1,4 +1,5 @@
 import type { EpochFences } from '../../rangelet/fences.js';
+import type { TermFence } from '../../rangelet/terms.js';
 import type { Storage } from '../storage/storage.js';
 
 /** Fences on the node's disk: they hold after a restart, and after a range was dropped. */
@@ -11,6 +12,27 @@ export function durableFences(storage: Storage): EpochFences {
       // In force at once; an answer goes out only when it is durable.
       epochs.set(range, epoch);
       await storage.commit({ fences: [{ range, epoch }] });
+    },
+  };
+}
+
+/** The newest term on the node's disk: a controller that was deposed is refused after a restart too. */
+export function durableTerms(storage: Storage): TermFence {
+  let kept = storage.term();
+  let newest = kept;
+  return {
+    get: () => newest,
+    async raise(term) {
+      if (term <= kept) return;
+      // In force at once; nothing is done for the new controller until it is durable.
+      newest = Math.max(newest, term);
+      try {
+        await storage.commit({ term });
+        kept = Math.max(kept, term);
+      } catch (thrown) {
+        if (newest === term) newest = kept;
+        throw thrown;
+      }
     },
   };
 }

@@ -55,6 +55,14 @@ export function storageContract(name: string, harness: { open(): Storage; reopen
       expect(storage.keys(span('a', 'b'), 10)).toEqual([keyFromText('a'), keyFromText('a\0')]);
     });
 
+    it('keeps the newest term', async () => {
+      storage = harness.open();
+      expect(storage.term()).toBe(0);
+      await storage.commit({ term: 3 });
+      await storage.commit({ apply: [write(1, 'a', 'x')] });
+      expect(storage.term()).toBe(3);
+    });
+
     it('strides over keys', async () => {
       storage = harness.open();
       await storage.commit({ apply: Array.from({ length: 10 }, (_, i) => write(i + 1, `k${i}`, 'v')) });
@@ -116,12 +124,13 @@ export function storageContract(name: string, harness: { open(): Storage; reopen
           handed: [{ ...span('b', ''), range: 4, node: 'n', incarnation: 'i', address: 'h:1', epoch: 5, offset: 8 }],
           links: [{ ...span('', 'c'), range: 2, address: 'h:2', offset: 77 }],
         };
-        await storage.commit({ copies: [record], fences: [{ range: 3, epoch: 12 }], apply: [write(1, 'a', 'v')] });
+        await storage.commit({ copies: [record], fences: [{ range: 3, epoch: 12 }], term: 7, apply: [write(1, 'a', 'v')] });
         await storage.close();
         storage = reopen();
         expect(storage.incarnation).toBe(incarnation);
         expect(storage.copies()).toEqual([record]);
         expect(storage.fences()).toEqual(new Map([[3, 12]]));
+        expect(storage.term()).toBe(7);
         expect(storage.get(k('a'))?.value.toString()).toBe('v');
         await storage.commit({ removeCopies: [3] });
         expect(storage.copies()).toEqual([]);

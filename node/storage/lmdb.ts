@@ -184,6 +184,10 @@ class LmdbStorage implements Storage {
     return new Map(this.metaValues('fence/').map(([key, value]) => [Number(key.slice(6)), Number(value.toString())]));
   }
 
+  term(): number {
+    return Number(this.meta.get('term')?.toString() ?? 0);
+  }
+
   private metaValues(prefix: string): [string, Buffer][] {
     const rows: [string, Buffer][] = [];
     for (const { key, value } of this.meta.getRange({ start: prefix, end: `${prefix}\uffff` })) rows.push([key, value]);
@@ -211,6 +215,7 @@ class LmdbStorage implements Storage {
     for (const copy of commit.copies ?? []) void this.meta.put(`copy/${copy.meta.id}`, encodeCopy(copy));
     for (const id of commit.removeCopies ?? []) void this.meta.remove(`copy/${id}`);
     for (const { range, epoch } of commit.fences ?? []) void this.meta.put(`fence/${range}`, Buffer.from(String(epoch)));
+    if (commit.term !== undefined) void this.meta.put('term', Buffer.from(String(commit.term)));
     for (const trim of commit.trims ?? []) {
       const span = { start: logKey(trim.range, 0), end: logKey(trim.range, trim.through + 1), limit: trim.countMax };
       for (const key of this.log.getKeys(span)) void this.log.remove(key);

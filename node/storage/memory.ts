@@ -11,6 +11,7 @@ export class MemoryStorage implements Storage {
   private readonly logs = new Map<RangeId, LogRecord[]>();
   private readonly copyRecords = new Map<RangeId, CopyRecord>();
   private readonly fenceEpochs = new Map<RangeId, number>();
+  private newestTerm = 0;
 
   /** `sync` is the disk's delay: a commit is applied, and durable, when it resolves. */
   constructor(
@@ -78,6 +79,10 @@ export class MemoryStorage implements Storage {
     return new Map(this.fenceEpochs);
   }
 
+  term(): number {
+    return this.newestTerm;
+  }
+
   async commit(commit: Commit): Promise<void> {
     await this.sync();
     for (const { range, records } of commit.appends ?? []) {
@@ -93,6 +98,7 @@ export class MemoryStorage implements Storage {
     for (const copy of commit.copies ?? []) this.copyRecords.set(copy.meta.id, copy);
     for (const id of commit.removeCopies ?? []) this.copyRecords.delete(id);
     for (const { range, epoch } of commit.fences ?? []) this.fenceEpochs.set(range, epoch);
+    if (commit.term !== undefined) this.newestTerm = commit.term;
     for (const { range, through, countMax } of commit.trims ?? []) {
       const log = this.logs.get(range) ?? [];
       const doomed = Math.min(countMax, log.filter((record) => record.offset <= through).length);

@@ -36,6 +36,9 @@ export interface Storage {
   /** The newest epoch seen for each range, of present and of dropped copies. */
   fences(): Map<RangeId, number>;
 
+  /** The newest term of a controller seen; 0 when none was. */
+  term(): number;
+
   /**
    * Applies everything in the commit, or nothing; resolves once it is durable.
    * Commits apply in the order of the calls. Rejects with RESOURCE_EXHAUSTED when the
@@ -90,6 +93,7 @@ export interface Commit {
   readonly copies?: readonly CopyRecord[];
   readonly removeCopies?: readonly RangeId[];
   readonly fences?: readonly { readonly range: RangeId; readonly epoch: number }[];
+  readonly term?: number;
   /** Removes log records up to and including `through`, at most `countMax` of them. */
   readonly trims?: readonly { readonly range: RangeId; readonly through: number; readonly countMax: number }[];
 }

@@ -91,20 +91,20 @@ export class TestNode {
 
   prepare(meta: RangeMeta, epoch: number): Promise<unknown> {
     const range = rangeMetaToWire(meta);
-    return unary((done) => this.commands().prepare({ range, parents: [], epoch: BigInt(epoch), initial: true }, done));
+    return unary((done) => this.commands().prepare({ range, parents: [], epoch: BigInt(epoch), initial: true, term: 0n }, done));
   }
 
   activate(id: RangeId, epoch: number): Promise<unknown> {
-    const request: ServeRequest = { range: BigInt(id), force: false, epoch: BigInt(epoch), sources: [], initial: true };
+    const request: ServeRequest = { range: BigInt(id), force: false, epoch: BigInt(epoch), sources: [], initial: true, term: 0n };
     return unary((done) => this.commands().activate(request, done));
   }
 
   deactivate(id: RangeId, epoch: number): Promise<unknown> {
-    return unary((done) => this.commands().deactivate({ range: BigInt(id), epoch: BigInt(epoch) }, done));
+    return unary((done) => this.commands().deactivate({ range: BigInt(id), epoch: BigInt(epoch), term: 0n }, done));
   }
 
   drop(id: RangeId, epoch: number): Promise<unknown> {
-    return unary((done) => this.commands().drop({ range: BigInt(id), force: false, epoch: BigInt(epoch) }, done));
+    return unary((done) => this.commands().drop({ range: BigInt(id), force: false, epoch: BigInt(epoch), term: 0n }, done));
   }
 
   /** Every connection breaks now, without a word. */
