@@ -156,6 +156,7 @@ interface Outcome {
 interface World {
   readonly tty?: boolean;
   readonly stdin?: string | Buffer;
+  readonly env?: NodeJS.ProcessEnv;
   readonly onInterrupt?: Io['onInterrupt'];
 }
 
@@ -169,7 +170,7 @@ async function run(words: readonly string[], world: World = {}): Promise<Outcome
   const io: Io = {
     stdout,
     stderr,
-    env: { NO_COLOR: '1' },
+    env: { NO_COLOR: '1', ...world.env },
     clock: systemClock,
     stdin: chunksOf(world.stdin ?? ''),
     readFile: (path) => chunksOf(`contents of ${path}`),
@@ -336,6 +337,13 @@ describe('--request', () => {
 });
 
 describe('values', () => {
+  it('go where a flag says, else where RANGERCTL_PROXY says', async () => {
+    const nowhere = { env: { RANGERCTL_PROXY: 'localhost:1' } };
+    expect((await run(['put', 'k', 'v', '--addr', address], nowhere)).code).toBe(0);
+    expect((await run(['get', 'k', '--proxy', address], nowhere)).out).toBe('v');
+    expect((await run(['get', 'k'], { env: { RANGERCTL_PROXY: address } })).out).toBe('v');
+    expect((await run(['get', 'k'], nowhere)).err).toContain('localhost:1 ');
+  });
   it('go in as text, from standard input and from a file, and come out as they are', async () => {
     const binary = Buffer.from([0, 255, 10, 128]);
     await run(['put', 'greeting', 'hello', '--proxy', address]);

@@ -10,7 +10,8 @@ export type { StoredValue } from '../client/unary.js';
 
 export const DATA_FLAGS = {
   ...COMMON_FLAGS,
-  proxy: string({ summary: 'The proxy, or a node. (default: localhost:5100)', helpValue: 'HOST:PORT', env: 'RANGERCTL_PROXY' }),
+  // The variable is read below: as the flag's own it would win over an --addr that was typed.
+  proxy: string({ summary: '[env: RANGERCTL_PROXY] The proxy, or a node. (default: localhost:5100)', helpValue: 'HOST:PORT' }),
   addr: string({ summary: 'The same as --proxy, which wins when both are given.', helpValue: 'HOST:PORT' }),
 };
 
@@ -26,7 +27,7 @@ export abstract class DataCommand extends BaseCommand {
   /** `--addr` is "where this command sends its request", so for these commands it names a proxy or node. */
   protected dataAddress(flags: { readonly proxy?: string | undefined; readonly addr?: string | undefined }): string {
     const flag = flags.proxy === undefined && flags.addr !== undefined ? '--addr' : '--proxy';
-    const address = readAddress(flags.proxy ?? flags.addr ?? 'localhost:5100', flag, 'localhost:5100');
+    const address = readAddress(flags.proxy ?? flags.addr ?? this.io.env['RANGERCTL_PROXY'] ?? 'localhost:5100', flag, 'localhost:5100');
     this.peer = { role: 'proxy', address, flag };
     return address;
   }
