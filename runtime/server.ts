@@ -66,6 +66,8 @@ export async function listen(options: ListenOptions): Promise<OnePortServer> {
 
 const LIMITS: Required<ServerLimits> = { firstBytesMs: 10_000, requestMs: 30_000, connectionsMax: 10_000 };
 
+const HEALTH_SERVICE = 'grpc.health.v1.Health';
+
 class OnePort implements OnePortServer {
   port = 0;
   readonly grpc: RecordingServer;
@@ -88,7 +90,8 @@ class OnePort implements OnePortServer {
     const services = [...this.grpc.services];
     for (const service of ['', ...services]) this.health.setStatus(service, 'SERVING');
     this.health.addToServer(this.grpc);
-    addReflection(this.grpc, { imagePath: options.reflectionImage ?? DEFAULT_IMAGE, services: () => services });
+    const described = [...services, HEALTH_SERVICE];
+    addReflection(this.grpc, { imagePath: options.reflectionImage ?? DEFAULT_IMAGE, services: () => described });
     this.injector = this.grpc.createConnectionInjector(grpc.ServerCredentials.createInsecure());
     this.http = this.createHttp();
     // Half-open, because an HTTP client may end its side before it reads the answer.
