@@ -1,0 +1,177 @@
+import type { Answer } from '../../client/pipe.js';
+import type { Router } from '../../client/router.js';
+import { Controller } from '../../controller/controller.js';
+import { silentObserver } from '../../controller/metrics.js';
+import { DEFAULT_LIMITS, KvNode } from '../../node/node.js';
+import { MirroredOwners } from '../../proxy/owners.js';
+import { Mirror } from '../../rangelet/mirror.js';
+import type { Random } from '../../runtime/random.js';
+import type { Build } from './build.js';
+import { Coordination } from './coordination.js';
+import { Disk } from './disk.js';
+import { Network } from './network.js';
+import { Process } from './process.js';
+import { Scheduler } from './scheduler.js';
+import { Trace } from './trace.js';
+import { type Wires, dataFrom, dialFrom, followFrom, rangesFrom } from './transports.js';
+import type { Weather } from './weather.js';
+
+export const NODES: readonly string[] = ['n1', 'n2', 'n3'];
+export const PROXIES: readonly string[] = ['p1', 'p2'];
+/** How long a process takes to be there again. */
+const START_MS = { least: 5, most: 1500 };
+
+/** Whole clusters: the real parts, each in a process that may die, on what is simulated around them. */
+export class Cluster {
+  readonly scheduler = new Scheduler();
+  readonly network: Network;
+  readonly coordination: Coordination;
+  readonly trace: Trace;
+  readonly disks = new Map<string, Disk>();
+  readonly nodes = new Map<Process, KvNode>();
+  readonly routers = new Map<Process, Router>();
+  controller: { readonly process: Process; readonly controller: Controller } | undefined;
+  private readonly processes = new Map<string, Process>();
+  private term = 0;
+
+  constructor(
+    readonly random: Random,
+    readonly weather: Weather,
+    readonly build: Build,
+    keepLines: number,
+  ) {
+    this.trace = new Trace(this.scheduler, keepLines);
+    this.network = new Network(this.scheduler, random, weather, this.trace);
+    this.coordination = new Coordination(this.scheduler, random, weather);
+    for (const ident of NODES) this.disks.set(ident, new Disk(ident, random, weather));
+  }
+
+  startAll(): void {
+    for (const ident of NODES) this.startNode(ident);
+    for (const name of PROXIES) this.startProxy(name);
+    this.startController();
+  }
+
+  get names(): string[] {
+    return [...NODES, ...PROXIES, 'controller'];
+  }
+
+  isUp(name: string): boolean {
+    return this.processes.get(name)?.alive === true;
+  }
+
+  /** Kills a process, which comes back by itself after a while. */
+  crash(name: string): void {
+    const process = this.processes.get(name);
+    if (!process?.alive) return;
+    const backMs = START_MS.least + this.random.next() ** 2 * START_MS.most;
+    this.trace.note(name, `dies, and is back in ${backMs.toFixed(0)} ms`);
+    process.die();
+    this.scheduler.after(backMs, () => {
+      this.start(name);
+    });
+  }
+
+  start(name: string): void {
+    if (this.isUp(name)) return;
+    if (NODES.includes(name)) this.startNode(name);
+    else if (PROXIES.includes(name)) this.startProxy(name);
+    else this.startController();
+  }
+
+  private born(name: string): Process {
+    const process = new Process(name, this.scheduler);
+    this.processes.set(name, process);
+    this.network.up(process);
+    this.trace.note(name, 'starts');
+    return process;
+  }
+
+  private wires(): Wires {
+    return {
+      network: this.network,
+      nodeOf: (process) => this.nodes.get(process),
+      toFollower: this.build.toFollower,
+      source: this.build.source,
+    };
+  }
+
+  private startNode(ident: string): void {
+    const process = this.born(ident);
+    const storage = this.build.storage((this.disks.get(ident) as Disk).open(process));
+    const node = new KvNode({
+      storage,
+      transport: followFrom(process, this.wires()),
+      clock: process.clock,
+      logger: this.trace.logger(ident),
+      ident,
+      address: ident,
+      yieldTurn: process.yieldTurn,
+      onFatal: (error) => {
+        this.trace.note(ident, `cannot go on: ${error.message}`);
+        this.scheduler.after(0, () => {
+          this.crash(ident);
+        });
+      },
+      // So little that followers which come back late meet a log that was trimmed.
+      limits: { ...DEFAULT_LIMITS, retention: { keepBytes: 2_000, holdBytesMax: 8_000 }, patience: { fetchMs: 3000, handOverMs: 2000 } },
+    });
+    this.build.node(node);
+    this.nodes.set(process, node);
+    process.onDeath(() => {
+      this.nodes.delete(process);
+    });
+    node.start();
+    void this.coordination.discovery(process).register({ service: 'node', ident, address: ident, meta: { incarnation: storage.incarnation } });
+  }
+
+  private startProxy(name: string): void {
+    const process = this.born(name);
+    const { clock, turn } = process;
+    const { random } = this;
+    const nodes = this.coordination.discovery(process).watch('node');
+    const logger = this.trace.logger(name);
+    const mirror = new Mirror({ nodes, connect: rangesFrom(process, this.wires()), clock, random, logger, turn });
+    const owners = new MirroredOwners(mirror, nodes);
+    const router = this.build.router({ owners, transports: dataFrom(process, this.wires()), clock, logger, turn, timeoutMs: 3000 });
+    this.routers.set(process, router);
+    process.onDeath(() => {
+      this.routers.delete(process);
+    });
+  }
+
+  private startController(): void {
+    const process = this.born('controller');
+    const discovery = this.coordination.discovery(process);
+    const controller = new Controller({
+      clock: process.clock,
+      turn: process.turn,
+      logger: this.trace.logger('controller'),
+      persister: this.build.persister(this.coordination.persister(process)),
+      discovery,
+      dial: this.build.dial(dialFrom(process, this.wires())),
+      observer: silentObserver,
+    });
+    this.build.controller(controller);
+    this.controller = { process, controller };
+    process.onDeath(() => {
+      this.controller = undefined;
+    });
+    controller.start();
+    process.after(5 + this.random.next() * 50, () => {
+      controller.lead({ leading: true, term: ++this.term, leaderAddress: 'controller' });
+    });
+  }
+
+  /** A client's request through a proxy. Rejects when nobody knows what became of it. */
+  request(client: Process, proxy: string, key: string, write: { readonly value: string | undefined } | undefined, timeoutMs: number): Promise<Answer> {
+    const serve = (at: Process): Promise<Answer> =>
+      new Promise((resolve, reject) => {
+        const router = this.routers.get(at);
+        if (!router) reject(new Error('the proxy is gone'));
+        else if (write) router.put(Buffer.from(key), write.value === undefined ? undefined : Buffer.from(write.value), undefined, resolve);
+        else router.get(Buffer.from(key), undefined, resolve);
+      });
+    return this.network.call(client, proxy, serve, { timeoutMs, doubles: false });
+  }
+}

@@ -1,0 +1,158 @@
+import { Keyspace } from '../../controller/keyspace/keyspace.js';
+import { coverageProblem } from '../../controller/keyspace/keyspace.js';
+import { type Interval, containsKey, formatInterval, overlaps } from '../../model/interval.js';
+import { keyFromText } from '../../model/key.js';
+import { type RangeId, formatRange } from '../../model/range.js';
+import type { Copy } from '../../node/range/copy.js';
+import type { KvNode } from '../../node/node.js';
+import { KEYS } from './clients.js';
+import type { Cluster } from './cluster.js';
+import type { Oracle } from './oracle.js';
+
+/** What a run is judged by; the numbers are those of docs/operations/. */
+export class Violation extends Error {
+  constructor(
+    readonly invariant: 1 | 2 | 3 | 4 | 5 | 7,
+    message: string,
+  ) {
+    super(`invariant ${invariant}: ${message}`);
+    this.name = 'Violation';
+  }
+}
+
+interface Holder extends Interval {
+  readonly copy: string;
+}
+
+/** The invariants that hold at any moment, looked at after every step. */
+export class Invariants {
+  private readonly diskVersions = new Map<string, number>();
+  private readonly fences = new Map<string, number>();
+  private readonly epochs = new Map<RangeId, number>();
+  private readonly admitting = new Set<Copy>();
+  private documentsVersion = 0;
+
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly oracle: Oracle,
+  ) {}
+
+  async check(): Promise<void> {
+    this.checkWriters();
+    this.checkDisks();
+    if (this.cluster.coordination.version !== this.documentsVersion) {
+      this.documentsVersion = this.cluster.coordination.version;
+      await this.checkKeyspace();
+    }
+  }
+
+  /** 1, and 4 at the moment when a copy begins to serve. */
+  private checkWriters(): void {
+    const active: Holder[] = [];
+    for (const [process, node] of this.cluster.nodes) {
+      for (const copy of node.copies.all()) {
+        if (!copy.admitting) {
+          this.admitting.delete(copy);
+          continue;
+        }
+        active.push({ start: copy.meta.start, end: copy.meta.end, copy: `R${copy.meta.id}@${process.name}` });
+        if (this.admitting.has(copy)) continue;
+        this.admitting.add(copy);
+        this.checkServed(node, copy, process.name);
+      }
+    }
+    const problem = firstOverlap(active);
+    if (problem) throw new Violation(1, `${problem.a.copy} and ${problem.b.copy} both take writes of ${formatInterval(problem.b)}`);
+  }
+
+  /** What was acknowledged is there when a copy begins to serve. */
+  private checkServed(node: KvNode, copy: Copy, name: string): void {
+    const mine = KEYS.filter((key) => containsKey(copy.meta, keyFromText(key)));
+    const values = mine.map((key) => node.sources.storage.get(Buffer.from(key))?.value.toString());
+    const must = mine.filter((key) => this.oracle.mustExist(key));
+    const where = `${formatRange(copy.meta)} on ${name}`;
+    if (must.length > 0 && values.every((value) => value === undefined)) {
+      throw new Violation(4, `${where} held data, and is served empty: ${must.join(' ')} are gone`);
+    }
+    for (const [i, key] of mine.entries()) {
+      const problem = this.oracle.problem(key, values[i]);
+      if (problem !== undefined) throw new Violation(3, `${where} begins to serve, but ${problem}`);
+    }
+  }
+
+  /** 1 on the disks: the right to write a key is on one of them at most. 7 there: fences only rise. */
+  private checkDisks(): void {
+    let changed = false;
+    for (const [name, disk] of this.cluster.disks) {
+      if (this.diskVersions.get(name) === disk.version) continue;
+      this.diskVersions.set(name, disk.version);
+      changed = true;
+      for (const [range, epoch] of disk.durable.fences()) {
+        const before = this.fences.get(`${name} ${range}`) ?? 0;
+        if (epoch < before) throw new Violation(7, `the fence of R${range} on ${name} fell from ${before} to ${epoch}`);
+        this.fences.set(`${name} ${range}`, epoch);
+      }
+    }
+    if (!changed) return;
+    const owned: Holder[] = [];
+    for (const [name, disk] of this.cluster.disks) {
+      for (const { meta, owned: spans } of disk.durable.copies()) {
+        for (const span of spans) owned.push({ start: span.start, end: span.end, copy: `R${meta.id}@${name}` });
+      }
+    }
+    const problem = firstOverlap(owned);
+    if (problem) throw new Violation(1, `the right to write ${formatInterval(problem.b)} is on disk twice: of ${problem.a.copy} and of ${problem.b.copy}`);
+  }
+
+  /** 2 and 7, of what is persisted. */
+  private async checkKeyspace(): Promise<void> {
+    const documents = await this.cluster.coordination.documents();
+    if (documents.size === 0) return;
+    let keyspace: Keyspace;
+    try {
+      keyspace = Keyspace.load(documents);
+    } catch (thrown) {
+      throw new Violation(2, thrown instanceof Error ? thrown.message : String(thrown));
+    }
+    const problem = coverageProblem(keyspace.leaves());
+    if (problem !== undefined) throw new Violation(2, problem);
+    for (const range of keyspace.values()) {
+      const before = this.epochs.get(range.id) ?? 0;
+      if (range.epoch < before) throw new Violation(7, `the persisted epoch of R${range.id} fell from ${before} to ${range.epoch}`);
+      this.epochs.set(range.id, range.epoch);
+    }
+    const wanted = [...keyspace.values()].map((range) => range.placements.filter((p) => p.state === 'Active').length);
+    if (wanted.some((count) => count > 1)) throw new Violation(1, 'a range is to be active in two places');
+  }
+
+  /** Why the cluster has not come to rest; undefined when it has. */
+  restlessness(): string | undefined {
+    const controller = this.cluster.controller?.controller;
+    if (!controller?.leader.leading) return 'no controller leads';
+    const { keyspace } = controller;
+    const problem = coverageProblem(keyspace.leaves());
+    if (problem !== undefined) return problem;
+    if (controller.runningOperations > 0) return `${controller.runningOperations} operations run`;
+    for (const range of keyspace.values()) {
+      if (range.state === 'Obsolete' && range.placements.length === 0) continue;
+      const text = `${formatRange(range)} is ${range.state}: ${range.placements.map((p) => `${p.state}@${p.node}${p.failed === undefined ? '' : ` (${p.failed})`}`).join(' ')}`;
+      const [only, other] = range.placements;
+      const because = controller.waiting(range.id)?.because ?? 'no reason is given';
+      if (range.state !== 'Active' || !only || other || only.state !== 'Active') return `${text}: ${because}`;
+      const serves = [...this.cluster.nodes].some(([process, node]) => process.name === only.node && node.copies.get(range.id)?.admitting === true);
+      if (!serves) return `${text}, but does not serve: ${because}`;
+    }
+    const [stray] = controller.problems;
+    return stray && `a copy is left over: ${stray.because}`;
+  }
+}
+
+function firstOverlap(spans: Holder[]): { readonly a: Holder; readonly b: Holder } | undefined {
+  spans.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+  for (let i = 1; i < spans.length; i++) {
+    const a = spans[i - 1] as Holder;
+    const b = spans[i] as Holder;
+    if (overlaps(a, b)) return { a, b };
+  }
+  return undefined;
+}

@@ -1,0 +1,81 @@
+import type { RunningOperation } from '../../controller/operations.js';
+import { type Plan, type Refusal, planJoin, planMove, planSplit } from '../../controller/orchestrator/request.js';
+import type { World } from '../../controller/orchestrator/types.js';
+import { adjacent } from '../../model/interval.js';
+import { keyFromText } from '../../model/key.js';
+import { messageOf } from '../../runtime/errors.js';
+import type { Random } from '../../runtime/random.js';
+import { KEYS } from './clients.js';
+import { type Cluster, NODES } from './cluster.js';
+
+/** Operators who move, split and join at random. */
+export class Operators {
+  private stopped = false;
+  begun = 0;
+  done = 0;
+
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly random: Random,
+  ) {}
+
+  start(): void {
+    const { scheduler, weather } = this.cluster;
+    scheduler.after(weather.nextMs(this.random, weather.profile.operateEveryMs), () => {
+      if (this.stopped) return;
+      this.operate();
+      this.start();
+    });
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  private operate(): void {
+    const { controller } = this.cluster;
+    if (!controller) return;
+    const plan = this.draw();
+    controller.controller.run(plan).then(
+      (operation) => {
+        this.follow(operation);
+      },
+      (thrown: unknown) => {
+        this.cluster.trace.note('operator', `refused: ${messageOf(thrown)}`);
+      },
+    );
+  }
+
+  private follow(operation: RunningOperation): void {
+    const { trace } = this.cluster;
+    this.begun++;
+    trace.note('operator', `began ${operation.description}`);
+    operation.result.then(
+      () => {
+        this.done++;
+        trace.note('operator', `done: ${operation.description}`);
+      },
+      (thrown: unknown) => {
+        trace.note('operator', `not done: ${operation.description}: ${messageOf(thrown)}`);
+      },
+    );
+  }
+
+  private draw(): (world: World) => Plan | Refusal {
+    const dice = [this.random.next(), this.random.next(), this.random.next(), this.random.next()] as const;
+    const node = (at: number): string | undefined => (at < 0.4 ? undefined : NODES[Math.floor(((at - 0.4) / 0.6) * NODES.length)]);
+    return (world) => {
+      const leaves = world.keyspace.leaves();
+      const index = Math.floor(dice[1] * leaves.length);
+      const range = leaves[index];
+      if (!range) return { allowed: false, code: 'ABORTED', because: 'there is no range yet' };
+      const right = leaves[index + 1];
+      if (dice[0] < 0.3 && right && adjacent(range, right)) return planJoin(world, { left: range.id, right: right.id, node: node(dice[2]) });
+      if (dice[0] < 0.6 && leaves.length < 8) {
+        const boundary = keyFromText(KEYS[1 + Math.floor(dice[3] * (KEYS.length - 1))] as string);
+        return planSplit(world, { range: range.id, boundary, left: node(dice[2]), right: node((dice[2] * 7) % 1) });
+      }
+      return planMove(world, { range: range.id, node: node(dice[2]) });
+    };
+  }
+}

@@ -1,0 +1,52 @@
+import type { Cancel, Clock } from '../../runtime/clock.js';
+import type { Turn } from '../../runtime/turn.js';
+import type { Scheduler } from './scheduler.js';
+
+/** One life of a process. What it asked for before it died never comes back to it. */
+export class Process {
+  private over = false;
+  private readonly deaths: (() => void)[] = [];
+
+  constructor(
+    readonly name: string,
+    readonly scheduler: Scheduler,
+  ) {}
+
+  get alive(): boolean {
+    return !this.over;
+  }
+
+  /** Ends it between two events, so at whatever point it awaits something. */
+  die(): void {
+    if (this.over) return;
+    this.over = true;
+    for (const death of this.deaths.splice(0)) death();
+  }
+
+  /** What the world does when it dies; never code of the process. */
+  onDeath(callback: () => void): void {
+    this.deaths.push(callback);
+  }
+
+  after(ms: number, callback: () => void): Cancel {
+    if (this.over) return () => undefined;
+    return this.scheduler.after(ms, () => {
+      if (!this.over) callback();
+    });
+  }
+
+  readonly clock: Clock = {
+    now: () => this.scheduler.now,
+    wallMs: () => 1_700_000_000_000 + this.scheduler.now,
+    after: (ms, callback) => this.after(ms, callback),
+  };
+
+  readonly turn: Turn = (callback) => {
+    this.after(0, callback);
+  };
+
+  readonly yieldTurn = (): Promise<void> =>
+    new Promise((resolve) => {
+      this.after(0, resolve);
+    });
+}
