@@ -1,4 +1,6 @@
+import { BehaviorSubject } from 'rxjs';
 import { parseCoordination } from '../coordination/choose.js';
+import type { Leadership } from '../coordination/interfaces.js';
 import { defaultIdent } from '../model/range.js';
 import { systemClock } from '../runtime/clock.js';
 import { dialable } from '../runtime/common-options.js';
@@ -17,7 +19,9 @@ import { CONTROLLER_OPTIONS } from './config.js';
 import { Controller } from './controller.js';
 import { prometheusObserver, registerGauges } from './metrics.js';
 import { addDebugService } from './server/debug.js';
+import { Leaders } from './server/leader.js';
 import { addOperatorServices } from './server/operations.js';
+import { GrpcPeer } from './server/peer.js';
 import { grpcDial } from './transport/grpc.js';
 
 /** How long leaving the election and discovery may take before the controller stops all the same. */
@@ -37,6 +41,8 @@ async function start(ctx: MainContext): Promise<Running> {
 
   const backend = await openBackend({ choice, dataDir: config.dataDir, clock, random: systemRandom, logger });
   const metrics = createMetrics({ name: 'controller' });
+  const leadership = new BehaviorSubject<Leadership>({ leading: false, term: 0, leaderAddress: undefined });
+  const leaders = new Leaders({ leadership, connect: (peer) => new GrpcPeer(peer), clock, logger });
   const controller = new Controller({
     clock,
     turn: endOfTurn,
@@ -45,6 +51,7 @@ async function start(ctx: MainContext): Promise<Running> {
     discovery: backend.discovery,
     dial: grpcDial(clock),
     observer: prometheusObserver(metrics),
+    holdsLock: () => backend.election.leads(),
     timing: {
       pollMs: config.poll,
       goneAfterMs: config.goneAfter,
@@ -62,7 +69,7 @@ async function start(ctx: MainContext): Promise<Running> {
     ready: () => controller.ready,
     services: (grpcServer, closing) => {
       backend.mount(grpcServer, closing);
-      addOperatorServices(grpcServer, controller, { logger });
+      addOperatorServices(grpcServer, controller, leaders, { logger });
       addDebugService(grpcServer, controller, { logger });
     },
   }).catch(async (thrown: unknown) => {
@@ -71,8 +78,9 @@ async function start(ctx: MainContext): Promise<Running> {
   });
   controller.start();
   const campaign = backend.election.campaign({ ident, address }).subscribe({
-    next: (leadership) => {
-      controller.lead(leadership);
+    next: (now) => {
+      controller.lead(now);
+      leadership.next(now);
     },
     error: (thrown) => {
       ctx.fail(thrown);
@@ -87,6 +95,7 @@ async function start(ctx: MainContext): Promise<Running> {
   return {
     async close() {
       controller.close();
+      leaders.close();
       const leaving = Promise.allSettled([backend.election.resign(), registration.then((held) => held.deregister())]);
       await Promise.race([leaving, new Promise<void>((resolve) => clock.after(LEAVE_MS_MAX, resolve, { unref: true }))]);
       campaign.unsubscribe();

@@ -17,10 +17,11 @@ import type { Logger } from '../../runtime/log.js';
 import type { Controller } from '../controller.js';
 import type { Planner, Starter } from '../loop.js';
 import type { OperationResult } from '../operations.js';
+import type { Leaders } from './leader.js';
 import { planJoin, planMove, planSplit } from '../orchestrator/request.js';
 
-/** Puts the Orchestrator service and its reporting form on the wire. */
-export function addOperatorServices(server: grpc.Server, controller: Controller, deps: { readonly logger: Logger }): void {
+/** Puts the Orchestrator service and its reporting form on the wire. A follower passes on what it is asked. */
+export function addOperatorServices(server: grpc.Server, controller: Controller, leaders: Leaders, deps: { readonly logger: Logger }): void {
   const complete = async (planner: Planner): Promise<Record<string, never>> => {
     const operation = await controller.run(planner);
     await operation.result;
@@ -29,24 +30,24 @@ export function addOperatorServices(server: grpc.Server, controller: Controller,
   addService(
     server,
     OrchestratorService,
-    {
+    leaders.only(OrchestratorService, {
       move: (request) => complete(readMove(request)),
       split: (request) => complete(readSplit(request)),
       join: (request) => complete(readJoin(request)),
-    },
+    }),
     deps,
   );
   addService(
     server,
     OperationsService,
-    {
+    leaders.only(OperationsService, {
       run: async (call) => {
         const operation = await controller.run(readOperation(call.request), reporter(call));
         const result = await operation.result;
         if (!call.cancelled) call.write(doneEvent(result));
         call.end();
       },
-    },
+    }),
     deps,
   );
 }

@@ -45,6 +45,14 @@ describe('chooseCoordination', () => {
     });
   });
 
+  it('needs Consul for several controllers, and says so', async () => {
+    const two = [...planned, { name: 'controller.2', entry: 'controller', command: '', port: 5001, dataDir: '' }];
+    const refused = await chooseCoordination({ choice: 'embedded', env: {}, planned: two, probe: unasked });
+    expect(refused).toEqual({ ok: false, problems: [expect.stringContaining('2 controllers need Consul') as string] });
+    expect(await chooseCoordination({ choice: undefined, env: {}, planned: two, probe: none })).toMatchObject({ ok: false });
+    expect(await chooseCoordination({ choice: undefined, env: {}, planned: two, probe: agent })).toMatchObject({ ok: true });
+  });
+
   it('needs a controller to be embedded in', async () => {
     expect(await chooseCoordination({ choice: 'embedded', env: {}, planned: [], probe: unasked })).toMatchObject({ ok: false });
     expect(await chooseCoordination({ choice: 'embedded://far:5000', env: {}, planned: [], probe: unasked })).toMatchObject({ value: { others: 'embedded://far:5000' } });

@@ -47,7 +47,12 @@ function consul(url: string, why: string): Coordination {
 }
 
 function embedded(choice: string, planned: readonly Planned[], why: string): Result<Coordination> {
-  const controller = planned.find((process) => process.entry === 'controller');
+  const controllers = planned.filter((process) => process.entry === 'controller');
+  if (controllers.length > 1) {
+    const how = 'start a Consul agent (bin/consul agent -dev), or give --coordination consul://host:8500';
+    return { ok: false, problems: [`${controllers.length} controllers need Consul to agree on one that leads, and coordination is embedded in the one controller (${why}): ${how}`] };
+  }
+  const [controller] = controllers;
   const others = choice !== 'embedded' ? choice : controller && `embedded://localhost:${controller.port}`;
   if (others === undefined) {
     return { ok: false, problems: ['without a controller in the formation, say where one is: --coordination embedded://host:5000'] };
