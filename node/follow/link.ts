@@ -58,6 +58,8 @@ export class Link {
   private consistentAt = Infinity;
   private sourceEnd = Infinity;
   private connection: FollowConnection | undefined;
+  /** On their way to the disk, oldest first; of the present connection alone. */
+  private commits: Promise<void>[] = [];
   private takeOver: TakeOver | undefined;
   private lastRefusal: string | undefined;
   private readonly stopping = new AbortController();
@@ -105,6 +107,11 @@ export class Link {
       }
       await this.change(250, signal);
     }
+  }
+
+  /** Resolves once everything taken in so far is durable; rejects when it will not be. */
+  async durable(): Promise<void> {
+    await Promise.all(this.commits);
   }
 
   /** Asks for the right to write; everything the source had is durable here when it resolves. */
@@ -193,6 +200,7 @@ export class Link {
     const connection = this.deps.transport(this.address, this.startMessage());
     this.connection = connection;
     const commits: Promise<void>[] = [];
+    this.commits = commits;
     try {
       if (this.takeOver) connection.send({ type: 'takeOver', epoch: this.takeOver.epoch });
       for await (const message of connection.messages) {
@@ -232,6 +240,11 @@ export class Link {
       }
       case 'records': {
         const end = message.endOffset;
+        // Once a record of the copy says how far it is, nothing before that may still fail.
+        if (this.resumableAt !== undefined) {
+          await Promise.all(commits);
+          commits.length = 0;
+        }
         this.position = end;
         const done = this.deps.sink.records(this, message.records);
         await this.pipeline(commits, done);

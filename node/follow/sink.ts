@@ -31,10 +31,13 @@ export class CopySink implements LinkSink {
     if (message.snapshotFrom === undefined || !this.keepsLog(link)) return;
     // The log here goes on from the snapshot; what was before it has a gap behind it.
     const { copy } = this;
+    const { copies } = this.deps;
     copy.advance(message.offset);
-    await this.deps.copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset } }], {
-      trims: [{ range: copy.meta.id, through: message.offset, countMax: Number.MAX_SAFE_INTEGER }],
-    });
+    const trims = [{ range: copy.meta.id, through: message.offset, countMax: Number.MAX_SAFE_INTEGER }];
+    await copies.change(
+      () => [copy],
+      () => copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset } }], { trims }),
+    );
   }
 
   async chunk(link: Link, span: Interval, pairs: readonly StoredPair[]): Promise<void> {
@@ -54,11 +57,15 @@ export class CopySink implements LinkSink {
     const last = records[records.length - 1];
     const writes: Commit = this.keepsLog(link) ? { appends: [{ range: copy.meta.id, records }] } : { apply: records };
     const resumable = link.resumableAt;
-    const saving =
-      resumable === undefined || copy.fetching
-        ? this.deps.storage.commit(writes)
-        : this.deps.copies.save([{ copy, record: { ...copy.record, links: withLink(copy.record.links, link, resumable) } }], writes);
-    await saving;
+    const { copies, storage } = this.deps;
+    if (resumable === undefined || copy.fetching) {
+      await storage.commit(writes);
+    } else {
+      await copies.change(
+        () => [copy],
+        () => copies.save([{ copy, record: { ...copy.record, links: withLink(copy.record.links, link, resumable) } }], writes),
+      );
+    }
     if (!last || !this.keepsLog(link)) return;
     copy.advance(last.offset);
     this.deps.retention.added(copy, records);

@@ -189,11 +189,20 @@ export class FollowSource {
    * records came up that the follower must have first.
    */
   private async handOver(copy: Copy, epoch: number): Promise<ToFollower | undefined> {
-    const { span, follower } = this.start;
     const { id } = copy.meta;
     const fence = this.deps.fences.get(id);
     if (epoch !== 0 && epoch < fence) return refused(`R${id} here has seen epoch ${fence}, which is newer than ${epoch}`);
     await this.deps.fences.raise(id, epoch);
+    return this.deps.copies.change(
+      () => [copy],
+      () => this.decideHandOver(copy, epoch),
+    );
+  }
+
+  /** Nothing is awaited between the check and the change. */
+  private async decideHandOver(copy: Copy, epoch: number): Promise<ToFollower | undefined> {
+    const { span, follower } = this.start;
+    const { id } = copy.meta;
     this.stopIfOver(copy);
     if (copy.record.state === 'Active') return { ...refused(`R${id} is still active here`), active: true };
     assert(copy.quiet, 'an inactive copy has no write on its way');

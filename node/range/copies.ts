@@ -69,24 +69,42 @@ export class Copies {
   }
 
   /**
+   * Checks and changes the records of `involved` in one step: calls `make`, which
+   * saves before it awaits anything, as soon as no earlier change of theirs is on its
+   * way to the disk. So none is built on one that may still fail.
+   */
+  async change<T>(involved: () => readonly Copy[], make: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const busy = involved().find((copy) => copy.saving);
+      if (!busy) return make();
+      await busy.until(() => !busy.saving);
+    }
+  }
+
+  /**
    * Changes records, together with the rest of `commit`. The new records hold in
    * memory at once, so that a check and its change are one step; they are durable
    * when the promise resolves, and nothing may be promised to others before. When
-   * the disk is full the change is taken back.
+   * the disk is full the change is taken back. To be called within `change`, unless
+   * nobody else can know the copies yet.
    */
   async save(changes: readonly RecordChange[], commit: Commit = {}): Promise<void> {
     const before = changes.map(({ copy }) => copy.record);
-    for (const { copy, record } of changes) copy.record = record;
+    for (const { copy, record } of changes) {
+      assert(!copy.saving, 'a record changes only when its last change is durable');
+      copy.saving = true;
+      copy.record = record;
+    }
     const durable = changes.filter(({ copy }) => !copy.fetching).map(({ record }) => record);
     try {
       await this.storage.commit({ ...commit, copies: [...(commit.copies ?? []), ...durable] });
     } catch (thrown) {
-      changes.forEach(({ copy, record }, i) => {
-        assert(copy.record === record, 'a record changed on top of one that could not be written');
+      changes.forEach(({ copy }, i) => {
         copy.record = before[i] as CopyRecord;
       });
       throw thrown;
     } finally {
+      for (const { copy } of changes) copy.saving = false;
       for (const { copy } of changes) copy.notify();
     }
   }

@@ -13,6 +13,8 @@ export class Copy {
   record: CopyRecord;
   /** In memory alone, until the first copy of the data is complete. */
   fetching: boolean;
+  /** A change of `record` is on its way to the disk. */
+  saving = false;
   /** Takes new writes and consistent reads. */
   admitting: boolean;
   /** The last offset given to a write, and the last one that is durable. */

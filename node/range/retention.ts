@@ -50,7 +50,7 @@ export class Retention implements LogRetention {
 
   /** Takes note of new records, and trims when enough of them are old. */
   added(copy: Copy, records: readonly LogRecord[]): void {
-    const log = this.logOf(copy);
+    const log = this.logOf(copy, records[0]?.offset);
     for (const { offset, key, value } of records) {
       let run = log.runs[log.runs.length - 1];
       if (!run || run.bytes >= RUN_BYTES || run.records >= RUN_RECORDS) {
@@ -68,14 +68,16 @@ export class Retention implements LogRetention {
     this.logs.delete(copy);
   }
 
-  private logOf(copy: Copy): RangeLog {
+  /** `before`: where what is known to this process begins, when some of the log was written by it already. */
+  private logOf(copy: Copy, before = Infinity): RangeLog {
     let log = this.logs.get(copy);
     if (!log) {
       log = { runs: [], holds: new Set(), trimming: false };
       this.logs.set(copy, log);
       const kept = this.storage.logBounds(copy.meta.id);
       // What an earlier process left is one run, whose size nobody knows: it goes first.
-      if (kept) log.runs.push({ last: kept.last, bytes: RUN_BYTES, records: kept.last - kept.first + 1 });
+      const last = Math.min(kept?.last ?? 0, before - 1);
+      if (kept && last >= kept.first) log.runs.push({ last, bytes: RUN_BYTES, records: last - kept.first + 1 });
     }
     return log;
   }

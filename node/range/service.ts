@@ -83,8 +83,15 @@ export class KvRangeService implements RangeService {
     try {
       const links = await Promise.all(remote.map((candidate) => this.startLink(copy, candidate, undefined)));
       await Promise.all(links.map((link) => link.untilCaughtUp(this.deps.patience.fetchMs, ctx.signal)));
-      copy.fetching = false;
-      await copies.save([{ copy, record: { ...copy.record, links: this.linkRecords(copy) } }]);
+      const followed = this.linkRecords(copy);
+      await Promise.all(links.map((link) => link.durable()));
+      await copies.change(
+        () => [copy],
+        () => {
+          copy.fetching = false;
+          return copies.save([{ copy, record: { ...copy.record, links: followed } }]);
+        },
+      );
     } catch (thrown) {
       await this.abandon(copy);
       throw thrown;
@@ -107,9 +114,15 @@ export class KvRangeService implements RangeService {
       this.deps.copies.setAdmitting(copy, true);
       return;
     }
-    const made = this.mayMakeToken(copy, ctx) ? this.lacking(copy) : [];
-    if (made.length === 0) await this.takeRemote(copy, ctx);
-    await this.startServing(copy, ctx, made);
+    const mayMake = this.mayMakeToken(copy, ctx);
+    if (!mayMake) await this.takeRemote(copy, ctx);
+    const { copies } = this.deps;
+    await copies.change(
+      () => copies.overlapping(copy.meta),
+      () => this.startServing(copy, ctx, mayMake ? this.lacking(copy) : []),
+    );
+    copies.setAdmitting(copy, true);
+    await this.stopLinks(copy);
   }
 
   /**
@@ -125,7 +138,7 @@ export class KvRangeService implements RangeService {
 
   /**
    * The last step, in which nothing is awaited between the check and the change:
-   * takes the rights of other copies on this node, and serves.
+   * takes the rights of other copies on this node, to serve with them.
    */
   private async startServing(copy: Copy, ctx: CommandContext, made: readonly Interval[]): Promise<void> {
     const { copies, fences } = this.deps;
@@ -162,8 +175,6 @@ export class KvRangeService implements RangeService {
     };
     const trims = continues ? [] : [{ range: copy.meta.id, through: base, countMax: Number.MAX_SAFE_INTEGER }];
     await copies.save([{ copy, record }, ...changes], { trims });
-    copies.setAdmitting(copy, true);
-    await this.stopLinks(copy);
   }
 
   /** What of the range nobody on this node may write. */
@@ -199,9 +210,14 @@ export class KvRangeService implements RangeService {
 
   private async takeOver(copy: Copy, link: Link, ctx: CommandContext): Promise<void> {
     const answer = await link.requestHandOver(ctx.epoch, this.deps.patience.handOverMs, ctx.signal);
-    this.refuseStranger(copy, link, answer);
-    this.refuseStale(copy, ctx);
-    await this.keepHandedOver(copy, link, answer);
+    await this.deps.copies.change(
+      () => [copy],
+      async () => {
+        this.refuseStranger(copy, link, answer);
+        this.refuseStale(copy, ctx);
+        await this.keepHandedOver(copy, link, answer);
+      },
+    );
     await this.closeLink(copy, link);
   }
 
@@ -255,7 +271,10 @@ export class KvRangeService implements RangeService {
     this.deps.copies.setAdmitting(copy, false);
     try {
       await copy.until(() => copy.quiet);
-      await this.deps.copies.save([{ copy, record: { ...copy.record, state: 'Inactive' } }]);
+      await this.deps.copies.change(
+        () => [copy],
+        () => this.deps.copies.save([{ copy, record: { ...copy.record, state: 'Inactive' } }]),
+      );
     } catch (thrown) {
       this.deps.copies.setAdmitting(copy, true);
       throw thrown;
@@ -265,23 +284,28 @@ export class KvRangeService implements RangeService {
   async drop(range: RangeMeta, ctx: CommandContext): Promise<void> {
     const copy = this.deps.copies.get(range.id);
     if (!copy) return;
-    if (copy.record.owned.length > 0 && ctx.epoch !== 0 && !ctx.force) {
-      const spans = copy.record.owned.map(formatInterval).join(' ');
-      throw new AppError('FAILED_PRECONDITION', `this copy alone may write ${spans}: it has to be handed over before it can be dropped`);
-    }
+    refuseOwner(copy, ctx);
     await this.stopLinks(copy);
+    await this.deps.copies.change(
+      () => [copy],
+      () => this.remove(copy, ctx),
+    );
+    this.forget(copy);
+    await removeUncovered(this.deps.storage, this.deps.copies, range, this.deps.yieldTurn);
+    await removeLog(this.deps.storage, range.id, this.deps.yieldTurn);
+  }
+
+  private async remove(copy: Copy, ctx: CommandContext): Promise<void> {
+    refuseOwner(copy, ctx);
     // From here on no follower may be handed anything: the record must not come back.
     copy.gone = true;
     copy.notify();
     try {
-      await this.deps.storage.commit({ removeCopies: [range.id] });
+      await this.deps.storage.commit({ removeCopies: [copy.meta.id] });
     } catch (thrown) {
       copy.gone = false;
       throw thrown;
     }
-    this.forget(copy);
-    await removeUncovered(this.deps.storage, this.deps.copies, range, this.deps.yieldTurn);
-    await removeLog(this.deps.storage, range.id, this.deps.yieldTurn);
   }
 
   loadInfo(range: RangeId): LoadInfo {
@@ -404,6 +428,12 @@ export function sourcesFor(
     if (placements.length > 0) lacking = subtractAll(lacking, [parent.range]);
   }
   return candidates;
+}
+
+function refuseOwner(copy: Copy, ctx: CommandContext): void {
+  if (copy.record.owned.length === 0 || ctx.epoch === 0 || ctx.force) return;
+  const spans = copy.record.owned.map(formatInterval).join(' ');
+  throw new AppError('FAILED_PRECONDITION', `this copy alone may write ${spans}: it has to be handed over before it can be dropped`);
 }
 
 function givenTo(copy: Copy, link: Link): CopyRecord['handed'] {
