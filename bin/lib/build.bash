@@ -34,10 +34,13 @@ ensure_built() {
   [[ ${KEYRANGER_BUILT:-} == "$root" ]] || is_built || "$root/bin/lib/setup" || exit 1
 }
 
+# What `run` gives the runtime itself; a program may set it.
+runtime_flags=()
+
 # run <entry point below dist/> <arguments…>
 run() {
   local entry=$1
   shift
   ensure_built
-  exec node "$root/dist/$entry" "$@"
+  exec node ${runtime_flags[@]+"${runtime_flags[@]}"} "$root/dist/$entry" "$@"
 }
