@@ -3,11 +3,11 @@ import { type EpochFences } from '../rangelet/fences.js';
 import { Rangelet } from '../rangelet/rangelet.js';
 import type { RangeletHooks, RestoredRange } from '../rangelet/options.js';
 import type { Clock } from '../runtime/clock.js';
-import { type AppError, messageOf } from '../runtime/errors.js';
+import type { AppError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/log.js';
 import type { FollowTransport } from './follow/messages.js';
 import type { SourceDeps } from './follow/source.js';
-import { removeLeftovers } from './range/cleanup.js';
+import { Cleaner } from './range/cleanup.js';
 import { CommitQueue } from './range/commit-queue.js';
 import { Copies } from './range/copies.js';
 import { KeyValues } from './range/data.js';
@@ -54,6 +54,7 @@ export class KvNode {
   readonly queue: CommitQueue;
   private readonly fences: EpochFences;
   private readonly service: KvRangeService;
+  private readonly cleaner: Cleaner;
 
   constructor(private readonly options: NodeOptions) {
     const { storage, clock, logger, limits, yieldTurn, ident, address } = options;
@@ -70,6 +71,7 @@ export class KvNode {
     });
     this.data = new KeyValues(storage, this.copies, this.queue);
     this.sources = { storage, copies: this.copies, fences: this.fences, log: retention, yieldTurn };
+    this.cleaner = new Cleaner({ storage, copies: this.copies, logger, yieldTurn });
     this.service = new KvRangeService({
       storage,
       copies: this.copies,
@@ -79,7 +81,7 @@ export class KvNode {
       transport: options.transport,
       clock,
       logger,
-      yieldTurn,
+      cleaner: this.cleaner,
       ident,
       address,
       patience: limits.patience,
@@ -100,10 +102,7 @@ export class KvNode {
   /** Goes on where the last process ended: follows what it followed, and removes what it left half done. */
   start(): void {
     this.service.resume();
-    const { storage, logger, yieldTurn } = this.options;
-    removeLeftovers(storage, this.copies, logger, yieldTurn).catch((thrown: unknown) => {
-      logger.warn('could not remove what an interrupted operation left', { error: messageOf(thrown) });
-    });
+    this.cleaner.removeLeftovers();
   }
 
   register(server: grpc.Server): void {
@@ -121,6 +120,7 @@ export class KvNode {
   async close(): Promise<void> {
     await this.rangelet.close();
     await this.service.close();
+    await this.cleaner.close();
     for (const copy of this.copies.all()) this.copies.setAdmitting(copy, false);
     await Promise.all(this.copies.all().map((copy) => copy.until(() => copy.quiet)));
     await this.options.storage.close();

@@ -11,7 +11,7 @@ import type { FollowTransport, HandOver } from '../follow/messages.js';
 import { CopySink } from '../follow/sink.js';
 import type { CopyRecord } from '../storage/copy-record.js';
 import type { Storage } from '../storage/storage.js';
-import { removeLog, removeUncovered } from './cleanup.js';
+import type { Cleaner } from './cleanup.js';
 import type { Copies, RecordChange } from './copies.js';
 import type { Copy } from './copy.js';
 import type { Estimator } from './estimate.js';
@@ -27,7 +27,7 @@ export interface KvRangeServiceDeps {
   readonly transport: FollowTransport;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly yieldTurn: () => Promise<void>;
+  readonly cleaner: Cleaner;
   /** This node, as its peers know it. */
   readonly ident: string;
   readonly address: string;
@@ -64,7 +64,7 @@ export class KvRangeService implements RangeService {
   }
 
   async prepare(range: RangeMeta, ctx: PrepareContext): Promise<void> {
-    const { copies } = this.deps;
+    const { copies, cleaner } = this.deps;
     const candidates = sourcesFor(range, ctx.parents, (placement) => placement.state === 'Active');
     const remote = candidates.filter(({ address }) => address !== this.deps.address);
     const found = candidates.map(({ span }) => span);
@@ -75,10 +75,12 @@ export class KvRangeService implements RangeService {
     if (lacking.length > 0 && found.length > 0) {
       throw new AppError('FAILED_PRECONDITION', `the sources of ${formatRange(range)} lack ${lacking.map(formatInterval).join(' ')}`);
     }
+    // Offsets of the new copy's log may begin again.
+    await cleaner.removeLog(range.id);
     for (const candidate of candidates) {
       if (!remote.includes(candidate)) this.requireLocal(candidate);
     }
-    if (candidates.length === 0) await removeUncovered(this.deps.storage, copies, range, this.deps.yieldTurn);
+    if (candidates.length === 0) await cleaner.removeUncovered(range);
     const copy = copies.addFetching(range);
     try {
       const links = await Promise.all(remote.map((candidate) => this.startLink(copy, candidate, undefined)));
@@ -291,8 +293,7 @@ export class KvRangeService implements RangeService {
       () => this.remove(copy, ctx),
     );
     this.forget(copy);
-    await removeUncovered(this.deps.storage, this.deps.copies, range, this.deps.yieldTurn);
-    await removeLog(this.deps.storage, range.id, this.deps.yieldTurn);
+    this.deps.cleaner.removeLater(range);
   }
 
   private async remove(copy: Copy, ctx: CommandContext): Promise<void> {
@@ -395,8 +396,7 @@ export class KvRangeService implements RangeService {
   private async abandon(copy: Copy): Promise<void> {
     await this.stopLinks(copy);
     this.forget(copy);
-    await removeUncovered(this.deps.storage, this.deps.copies, copy.meta, this.deps.yieldTurn);
-    await removeLog(this.deps.storage, copy.meta.id, this.deps.yieldTurn);
+    await this.deps.cleaner.remove(copy.meta);
   }
 
   private forget(copy: Copy): void {
