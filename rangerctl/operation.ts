@@ -114,7 +114,7 @@ interface Reporter {
 
 function doneText(result: OperationResult): string {
   const now = result.ranges.length === 0 ? '' : `; serving now: ${result.ranges.map((id) => `R${id}`).join(', ')}`;
-  const copied = result.keys > 0 ? `${result.keys.toLocaleString('en')} keys (${formatBytes(result.bytes)}) copied` : 'nothing copied between nodes';
+  const copied = result.keys > 0 ? `${result.keys.toLocaleString('en')} ${result.keys === 1 ? 'key' : 'keys'} (${formatBytes(result.bytes)}) copied` : 'nothing copied between nodes';
   const took = result.elapsedMs >= 1000 ? `${(result.elapsedMs / 1000).toFixed(1)} s` : `${Math.round(result.elapsedMs)} ms`;
   return result.ranges.length === 0 ? `done in ${took}` : `done in ${took}, ${copied}${now}`;
 }
