@@ -160,19 +160,18 @@ export class ConsulClient {
     await this.call('release a lock', options, (common) => this.raw.kv.set({ key, value, release: session, ...common }));
   }
 
-  async registerTtlCheck(check: { readonly id: string; readonly name: string; readonly ttlMs: number }, options?: CallOptions): Promise<void> {
-    const { id, name, ttlMs } = check;
-    await this.call('register a check', options, (common) =>
-      this.raw.agent.check.register({ id, name, ttl: `${ttlMs}ms`, status: 'passing', deregistercriticalserviceafter: '1m', ...common }),
-    );
+  /**
+   * A service whose one check, of the same id, passes for as long as it is renewed. A
+   * check without a service is the machine's: failing, it would hide all that runs there.
+   */
+  async registerTtlService(service: { readonly id: string; readonly name: string; readonly checkName: string; readonly ttlMs: number }, options?: CallOptions): Promise<void> {
+    const { id, name, checkName, ttlMs } = service;
+    const check = { checkid: id, name: checkName, ttl: `${ttlMs}ms`, status: 'passing', deregistercriticalserviceafter: '1m' };
+    await this.call('register a check', options, (common) => this.raw.agent.service.register({ id, name, check, ...common }));
   }
 
   async passCheck(id: string, options?: CallOptions): Promise<void> {
     await this.call('renew a check', options, (common) => this.raw.agent.check.pass({ id, ...common }));
-  }
-
-  async deregisterCheck(id: string, options?: CallOptions): Promise<void> {
-    await this.call('deregister a check', options, (common) => this.raw.agent.check.deregister({ id, ...common }));
   }
 
   /** A session that lives as long as its checks pass. */
@@ -246,7 +245,7 @@ type RawCall = (options: object) => Promise<unknown>;
 interface RawConsul {
   readonly agent: {
     readonly service: { readonly register: RawCall; readonly deregister: RawCall; readonly list: RawCall };
-    readonly check: { readonly register: RawCall; readonly pass: RawCall; readonly deregister: RawCall };
+    readonly check: { readonly pass: RawCall };
   };
   readonly health: { readonly service: RawCall };
   readonly kv: { readonly get: RawCall; readonly set: RawCall };

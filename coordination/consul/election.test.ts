@@ -82,6 +82,21 @@ describe('consul election', () => {
     expect(terms[1]).toBeGreaterThan(terms[0] ?? Infinity);
   });
 
+  test('a leader that is killed takes nothing with it that runs on its machine', async () => {
+    const client = new ConsulClient(agentThat('disk'));
+    const check = { checkid: 'service:n1', name: 'n1', grpc: 'localhost:1', interval: '1h', timeout: '1s', deregistercriticalserviceafter: '1m', status: 'passing' as const };
+    await client.registerService({ id: 'n1', name: 'node', address: 'localhost', port: 1, meta: {} }, check);
+    const killed = stand('test/killed', '5000');
+    await expect.poll(() => killed.told.at(-1)?.leading, { timeout: 3000 }).toBe(true);
+    killed.election.abandon();
+    const next = stand('test/killed', '5001');
+    await expect.poll(() => next.told.at(-1)?.leading, { timeout: 5000 }).toBe(true);
+    const { value } = await client.serviceEntries('node', { passing: true, index: 0n });
+    expect(value.map(({ id }) => id)).toEqual(['n1']);
+    await client.deregisterService('n1');
+    client.close();
+  });
+
   test('through many changes of leader there is never more than one at a time', async () => {
     const candidates = ['5000', '5001', '5002'].map((ident) => stand('test/many', ident));
     for (let round = 0; round < 3; round++) {

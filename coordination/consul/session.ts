@@ -2,6 +2,8 @@ import { type Clock, sleep } from '../../runtime/clock.js';
 import type { Random } from '../../runtime/random.js';
 import { type ConsulClient, ConsulError } from './client.js';
 
+/** The service under which controllers that would lead are listed. */
+const CANDIDATES = 'controller-candidate';
 /** How long the lock outlives its last renewal. */
 export const TTL_MS = 2000;
 /** How long its holder trusts a renewal, from before it was sent: it stops before Consul does. */
@@ -35,7 +37,7 @@ export class Session {
     const { client, clock, random, name, signal } = options;
     const checkId = `election-${name}-${random.hex(8)}`;
     try {
-      await client.registerTtlCheck({ id: checkId, name: `leadership of ${name}`, ttlMs: TTL_MS }, { signal });
+      await client.registerTtlService({ id: checkId, name: CANDIDATES, checkName: `leadership of ${name}`, ttlMs: TTL_MS }, { signal });
       const giveUpAt = clock.now() + CHECK_SEEN_MS;
       for (;;) {
         const renewedAt = clock.now();
@@ -50,7 +52,7 @@ export class Session {
         }
       }
     } catch (thrown) {
-      await client.deregisterCheck(checkId, { timeoutMs: GOODBYE_MS }).catch(() => {});
+      await client.deregisterService(checkId, { timeoutMs: GOODBYE_MS }).catch(() => {});
       throw thrown;
     }
   }
@@ -69,6 +71,6 @@ export class Session {
   /** Ends it at Consul, as far as that answers now. */
   async close(): Promise<void> {
     await this.client.destroySession(this.id, { timeoutMs: GOODBYE_MS }).catch(() => {});
-    await this.client.deregisterCheck(this.checkId, { timeoutMs: GOODBYE_MS }).catch(() => {});
+    await this.client.deregisterService(this.checkId, { timeoutMs: GOODBYE_MS }).catch(() => {});
   }
 }
