@@ -12,7 +12,8 @@ export interface KeepaliveOptions {
 
 /**
  * How our processes dial each other. Keepalive finds a peer that is frozen or cut
- * off, which TCP alone takes minutes to notice. (A Go peer may ask for fewer pings;
+ * off, which TCP alone takes minutes to notice; it is patient, because a peer that is
+ * only busy answers late, and a connection cut off leaves writes of unknown outcome. (A Go peer may ask for fewer pings;
  * grpc-js then doubles the time by itself.) Retries are the proxy's and the SDK's
  * own business, so the library's retry buffers stay off the hot path.
  */
@@ -21,7 +22,7 @@ export function channelOptions(options: KeepaliveOptions = {}): ChannelOptions {
     'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
     'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
     'grpc.keepalive_time_ms': options.keepaliveMs ?? 2000,
-    'grpc.keepalive_timeout_ms': options.keepaliveTimeoutMs ?? 1000,
+    'grpc.keepalive_timeout_ms': options.keepaliveTimeoutMs ?? 5000,
     'grpc.keepalive_permit_without_calls': 0,
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 1000,
