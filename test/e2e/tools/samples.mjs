@@ -52,6 +52,7 @@ function shape(line) {
     .replace(/\bm?[0-9a-f]{8}-\d+-\d+\b/, '#')
     .replace(/(?<![\w@:.])-(?![\w>])/g, '#')
     .replace(/(?<![\w@:])\d[\d,.]*(?![\w@])/g, '#')
+    .replace(/\bkeys? \(/, 'keys (')
     .replace(/# (B|KiB|MiB)(?!\w)/g, '# bytes')
     .replace(/# (µs|ms|s)(?!\w)/g, '# time')
     .replace(/\s+/g, ' ')
@@ -68,7 +69,8 @@ function start(command) {
     .replace(/--duration \w+/, `--duration ${HAMMER}`)
     // A sample without a pipe shows what a terminal shows.
     .replace(/^(bin\/rangerctl (?!.*(--json|\||--request|--render)).*)$/m, '$1 --no-json');
-  const env = { ...process.env, NO_COLOR: '1', RANGERCTL_ADDR: `localhost:${ports.get('5000')}`, RANGERCTL_PROXY: `localhost:${ports.get('5100')}` };
+  const controller = `localhost:${ports.get('5000')}`;
+  const env = { ...process.env, NO_COLOR: '1', COORDINATION: `embedded://${controller}`, RANGERCTL_ADDR: controller, RANGERCTL_PROXY: `localhost:${ports.get('5100')}` };
   const child = spawn('bash', ['-o', 'pipefail', '-c', script], { cwd: root, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes) => (output += bytes));
@@ -113,8 +115,9 @@ for (const sample of samples) {
     console.error(`${page}: not tried, because ${missing.join(', ')} is not on this machine: ${sample.command}`);
     continue;
   }
+  // Load goes on while the samples behind it run, but not while they break something.
+  if (sample.command.startsWith('kill ')) await Promise.all(background);
   const ended = start(sample.command);
-  // Load goes on while the samples behind it run.
   if (sample.command.startsWith('bin/hammer')) background.push(ended.then((end) => judge(sample, end)));
   else judge(sample, await ended);
 }
