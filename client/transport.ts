@@ -62,7 +62,7 @@ class GrpcTransport implements NodeTransport {
   ) {
     this.client = new grpc.Client(address, grpc.credentials.createInsecure(), {
       // A node that only stalls must not be taken for one that froze: that leaves the fate of writes unknown.
-      ...channelOptions({ keepaliveMs: 1000, keepaliveTimeoutMs: 2000 }),
+      ...channelOptions({ keepaliveMs: 1000, keepaliveTimeoutMs: 4000 }),
       // The pipe is one stream for everything: the default window of 64 KiB would be its brake.
       'grpc-node.flow_control_window': 4 * 1024 * 1024,
       // A channel of its own, so that closing it closes the connection.

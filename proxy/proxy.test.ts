@@ -220,12 +220,12 @@ describe('a proxy', () => {
   it("says within the caller's deadline why it could not serve", async () => {
     const proxy = await addProxy();
     const kv = connect(proxy);
-    expect(await failure(kv.get('k', 200))).toMatchObject(rejects(grpc.status.FAILED_PRECONDITION, /^no node serves key k, waited 180 ms for one: no node is known/));
+    expect(await failure(kv.get('k', 200))).toMatchObject(rejects(grpc.status.FAILED_PRECONDITION, /^no node serves key k, waited \d+ ms for one: no node is known/));
     const node = await addNode('a');
     await node.place(R1, 1);
     node.fault = { code: grpc.status.FAILED_PRECONDITION, message: 'R1 is frozen' };
     await until('the node is connected', async () => /frozen/.test(String(await failure(kv.get('k', 100)))));
-    expect(await failure(kv.put('k', 'v', 300))).toMatchObject(rejects(grpc.status.FAILED_PRECONDITION, /^waited 270 ms for node a at 127.0.0.1:\d+, which refuses: R1 is frozen$/));
+    expect(await failure(kv.put('k', 'v', 300))).toMatchObject(rejects(grpc.status.FAILED_PRECONDITION, /^waited \d+ ms for node a at 127.0.0.1:\d+, which refuses: R1 is frozen$/));
   });
 
   it('passes cancellation on to the node', async () => {
