@@ -24,6 +24,7 @@ function flag(option: OptionSpec): string {
 
 function fallback(option: OptionSpec): string {
   if (option.default === undefined) return option.kind === 'boolean' ? '`false`' : '';
+  if (option.default === '') return '';
   return `\`${option.kind === 'list' ? option.default.join(',') : option.default}\``;
 }
 
