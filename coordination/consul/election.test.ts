@@ -69,15 +69,13 @@ describe('consul election', () => {
 
   test('a leader whose agent stands still gives up before the lock can pass on, and has a fence only while leading', async () => {
     const a = stand('test/frozen', '5000');
-    await expect.poll(() => a.told.at(-1)?.leading, { timeout: 3000 }).toBe(true);
+    await expect.poll(() => a.told.at(-1)?.leading).toBe(true);
     expect(a.election.fence()).toMatchObject({ key: 'test/frozen' });
     agentThat('disk').freeze();
-    const frozenAt = performance.now();
-    await expect.poll(() => a.told.at(-1)?.leading, { timeout: 3000, interval: 5 }).toBe(false);
-    expect(performance.now() - frozenAt).toBeLessThan(2000);
+    await expect.poll(() => a.told.at(-1)?.leading, { interval: 5 }).toBe(false);
     expect(a.election.fence()).toBeUndefined();
     agentThat('disk').thaw();
-    await expect.poll(() => a.told.at(-1)?.leading, { timeout: 6000 }).toBe(true);
+    await expect.poll(() => a.told.at(-1)?.leading).toBe(true);
     const terms = a.told.filter(({ leading }) => leading).map(({ term }) => term);
     expect(terms[1]).toBeGreaterThan(terms[0] ?? Infinity);
   });
@@ -87,10 +85,10 @@ describe('consul election', () => {
     const check = { checkid: 'service:n1', name: 'n1', grpc: 'localhost:1', interval: '1h', timeout: '1s', deregistercriticalserviceafter: '1m', status: 'passing' as const };
     await client.registerService({ id: 'n1', name: 'node', address: 'localhost', port: 1, meta: {} }, check);
     const killed = stand('test/killed', '5000');
-    await expect.poll(() => killed.told.at(-1)?.leading, { timeout: 3000 }).toBe(true);
+    await expect.poll(() => killed.told.at(-1)?.leading).toBe(true);
     killed.election.abandon();
     const next = stand('test/killed', '5001');
-    await expect.poll(() => next.told.at(-1)?.leading, { timeout: 5000 }).toBe(true);
+    await expect.poll(() => next.told.at(-1)?.leading).toBe(true);
     const { value } = await client.serviceEntries('node', { passing: true, index: 0n });
     expect(value.map(({ id }) => id)).toEqual(['n1']);
     await client.deregisterService('n1');
@@ -101,7 +99,7 @@ describe('consul election', () => {
     const candidates = ['5000', '5001', '5002'].map((ident) => stand('test/many', ident));
     for (let round = 0; round < 3; round++) {
       const leaders = (): typeof candidates => candidates.filter(({ told }) => told.at(-1)?.leading === true);
-      await expect.poll(() => leaders().length, { timeout: 4000, interval: 5 }).toBe(1);
+      await expect.poll(() => leaders().length, { interval: 5 }).toBe(1);
       const [leader] = leaders();
       await leader?.election.resign();
       if (leader) candidates.splice(candidates.indexOf(leader), 1, stand('test/many', `51${round}0`));
