@@ -1,3 +1,4 @@
+import { checkFailpoints } from './chaos/failpoints.js';
 import { commonOptions, dataDirOption } from '../runtime/common-options.js';
 
 /** Every flag of a node. */
@@ -35,6 +36,31 @@ export const NODE_OPTIONS = {
     default: '1GiB',
     min: 1024 * 1024,
     help: 'A connected follower that lags by more than this begins again with a snapshot.',
+  },
+  chaos: {
+    kind: 'number',
+    flag: 'chaos',
+    env: 'CHAOS',
+    default: 0,
+    min: 0,
+    max: 0.5,
+    help: 'For tests: the share of control commands that are delayed or made to fail, up to 0.5; 0 is none.',
+  },
+  chaosDelay: {
+    kind: 'duration',
+    flag: 'chaos-delay',
+    env: 'CHAOS_DELAY',
+    default: '500ms',
+    min: 0,
+    help: 'For tests: the longest delay that --chaos makes.',
+  },
+  failpoint: {
+    kind: 'string',
+    flag: 'failpoint',
+    env: 'FAILPOINT',
+    default: '',
+    check: checkFailpoints,
+    help: 'For tests: NAME=ACTION, joined by commas; the action is error, delay:MS or crash, the names are in docs/chaos.md.',
   },
   fetchPatience: {
     kind: 'duration',

@@ -2,22 +2,25 @@ import { parseCoordination } from '../coordination/choose.js';
 import { openDiscovery } from '../coordination/open.js';
 import { defaultIdent } from '../model/range.js';
 import { GET, PUT } from '../proto/kv-codec.js';
-import { systemClock } from '../runtime/clock.js';
+import { type Clock, systemClock } from '../runtime/clock.js';
 import { dialable } from '../runtime/common-options.js';
 import { loadConfig } from '../runtime/config.js';
 import { lockDirectory } from '../runtime/directory-lock.js';
 import { type MainContext, type Running, runMain } from '../runtime/lifecycle.js';
+import type { Logger } from '../runtime/log.js';
 import { createLogger } from '../runtime/logging.js';
 import { createMetrics } from '../runtime/metrics.js';
 import { freePort } from '../runtime/ports.js';
-import { systemRandom } from '../runtime/random.js';
+import { type Random, systemRandom } from '../runtime/random.js';
 import { RequestMetrics } from '../runtime/request-metrics.js';
 import { listen } from '../runtime/server.js';
 import { endOfTurn } from '../runtime/turn.js';
 import { formatAddress } from '../runtime/units.js';
+import { ChaoticService, chaoticCommands } from './chaos/chaos.js';
+import { ArmedFailpoints, parseFailpoints } from './chaos/failpoints.js';
 import { NODE_OPTIONS } from './config.js';
 import { commandMetrics, registerNodeMetrics } from './metrics.js';
-import { KvNode } from './node.js';
+import { KvNode, type NodeOptions } from './node.js';
 import { addFollowService, grpcFollowTransport } from './server/follow-service.js';
 import { addKvServices } from './server/kv-services.js';
 import { openLmdb } from './storage/lmdb.js';
@@ -25,6 +28,25 @@ import { openLmdb } from './storage/lmdb.js';
 /** How long leaving discovery may take before the node stops all the same. */
 const LEAVE_MS_MAX = 1_000;
 const PROGRAM = { name: 'node', summary: 'A storage node: keeps ranges of keys, and serves them.' };
+
+/** Troubles made on purpose, when they were asked for. */
+function disturbances(
+  config: { readonly chaos: number; readonly chaosDelay: number; readonly failpoint: string },
+  deps: { readonly clock: Clock; readonly random: Random; readonly logger: Logger },
+): Pick<NodeOptions, 'chaos' | 'failpoints'> {
+  const chaos = { rate: config.chaos, delayMsMax: config.chaosDelay, ...deps };
+  const actions = parseFailpoints(config.failpoint);
+  if (chaos.rate > 0) deps.logger.warn('chaos: commands are delayed and made to fail on purpose', { rate: chaos.rate, delayMsMax: chaos.delayMsMax });
+  const crash = (): void => {
+    process.kill(process.pid, 'SIGKILL');
+  };
+  return {
+    ...(chaos.rate > 0
+      ? { chaos: { commands: (execute) => chaoticCommands(execute, chaos), service: (service) => new ChaoticService(service, chaos) } }
+      : {}),
+    ...(actions.size > 0 ? { failpoints: new ArmedFailpoints(actions, { ...deps, crash }) } : {}),
+  };
+}
 
 async function start(ctx: MainContext): Promise<Running> {
   const config = loadConfig(PROGRAM, NODE_OPTIONS, process.argv.slice(2), process.env);
@@ -63,6 +85,7 @@ async function start(ctx: MainContext): Promise<Running> {
       patience: { fetchMs: config.fetchPatience, handOverMs: config.handOverPatience },
     },
     hooks: commandMetrics(metrics),
+    ...disturbances(config, { clock, random, logger }),
   });
   registerNodeMetrics(metrics, node);
 

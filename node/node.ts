@@ -1,10 +1,13 @@
 import type * as grpc from '@grpc/grpc-js';
 import { type EpochFences } from '../rangelet/fences.js';
+import type { Execute } from '../rangelet/server.js';
+import type { RangeService } from '../rangelet/service.js';
 import { Rangelet } from '../rangelet/rangelet.js';
 import type { RangeletHooks, RestoredRange } from '../rangelet/options.js';
 import type { Clock } from '../runtime/clock.js';
 import type { AppError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/log.js';
+import { type Failpoints, NO_FAILPOINTS } from './chaos/failpoints.js';
 import type { FollowTransport } from './follow/messages.js';
 import type { SourceDeps } from './follow/source.js';
 import { Cleaner } from './range/cleanup.js';
@@ -31,6 +34,10 @@ export interface NodeOptions {
   readonly onFatal: (error: AppError) => void;
   readonly limits: NodeLimits;
   readonly hooks?: RangeletHooks;
+  /** Moments at which the node is made to fail; none when not given. */
+  readonly failpoints?: Failpoints;
+  /** Comes between the rangelet and its commands, and its service; nothing does when not given. */
+  readonly chaos?: { commands(execute: Execute): Execute; service(service: KvRangeService): RangeService };
 }
 
 export interface NodeLimits {
@@ -57,7 +64,7 @@ export class KvNode {
   private readonly cleaner: Cleaner;
 
   constructor(private readonly options: NodeOptions) {
-    const { storage, clock, logger, limits, yieldTurn, ident, address } = options;
+    const { storage, clock, logger, limits, yieldTurn, ident, address, failpoints = NO_FAILPOINTS } = options;
     this.copies = new Copies(storage);
     this.fences = durableFences(storage);
     const retention = new Retention(storage, limits.retention);
@@ -70,7 +77,7 @@ export class KvNode {
       },
     });
     this.data = new KeyValues(storage, this.copies, this.queue);
-    this.sources = { storage, copies: this.copies, fences: this.fences, log: retention, yieldTurn };
+    this.sources = { storage, copies: this.copies, fences: this.fences, log: retention, yieldTurn, failpoints };
     this.cleaner = new Cleaner({ storage, copies: this.copies, logger, yieldTurn });
     this.service = new KvRangeService({
       storage,
@@ -85,9 +92,10 @@ export class KvNode {
       ident,
       address,
       patience: limits.patience,
+      failpoints,
     });
     this.rangelet = new Rangelet({
-      service: this.service,
+      service: options.chaos?.service(this.service) ?? this.service,
       clock,
       logger,
       ident,
@@ -106,7 +114,7 @@ export class KvNode {
   }
 
   register(server: grpc.Server): void {
-    this.rangelet.register(server);
+    this.rangelet.register(server, this.options.chaos?.commands);
   }
 
   private restored(): RestoredRange[] {

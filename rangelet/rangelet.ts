@@ -9,7 +9,7 @@ import { type CommandInput, type RangeRecord, type Verdict, restoredRecord, stat
 import { type CommandOutcome, type RangeletOptions, type Settings, readOptions } from './options.js';
 import { PROGRESS_EVERY_MS, sameProgress } from './progress.js';
 import { Reports } from './reports.js';
-import { registerNodeService } from './server.js';
+import { type Execute, registerNodeService } from './server.js';
 import { TermGate } from './terms.js';
 
 /** A command as a controller gives it. */
@@ -99,8 +99,8 @@ export class Rangelet {
   }
 
   /** Adds the `ranger.Node` service to a gRPC server. */
-  register(server: grpc.Server): void {
-    registerNodeService(server, this);
+  register(server: grpc.Server, wrap?: (execute: Execute) => Execute): void {
+    registerNodeService(server, this, wrap);
   }
 
   /** Every change from now on; completes when the rangelet has closed. */

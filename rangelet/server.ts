@@ -24,11 +24,15 @@ import type { CommandAnswer, CommandRequest, Rangelet } from './rangelet.js';
  */
 const DEADLINE_SHARE = 0.8;
 
-/** Puts a rangelet on the wire. */
-export function registerNodeService(server: grpc.Server, rangelet: Rangelet): void {
+/** How a command is carried out; the same signature as `Rangelet.execute`. */
+export type Execute = (request: CommandRequest, graceMs?: number) => Promise<CommandAnswer>;
+
+/** Puts a rangelet on the wire. `wrap` may come between its commands and the rangelet, to test with. */
+export function registerNodeService(server: grpc.Server, rangelet: Rangelet, wrap: (execute: Execute) => Execute = (execute) => execute): void {
   const { logger, clock, graceMs } = rangelet.settings;
+  const execute = wrap((request, ms) => rangelet.execute(request, ms));
   const obey = (request: CommandRequest, ctx: CallContext): Promise<CommandAnswer> =>
-    rangelet.execute(request, Math.min(graceMs, (ctx.deadlineMs ?? Infinity) * DEADLINE_SHARE));
+    execute(request, Math.min(graceMs, (ctx.deadlineMs ?? Infinity) * DEADLINE_SHARE));
   let readers = 0;
 
   addService(

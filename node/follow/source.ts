@@ -1,6 +1,7 @@
 import { type Interval, formatInterval, overlaps } from '../../model/interval.js';
 import type { Key } from '../../model/key.js';
 import { AppError, assert } from '../../runtime/errors.js';
+import type { Failpoints } from '../chaos/failpoints.js';
 import type { Copies } from '../range/copies.js';
 import type { Copy } from '../range/copy.js';
 import { intersectAll, sameSpan, subtractAll } from '../range/span-set.js';
@@ -15,6 +16,7 @@ export interface SourceDeps {
   readonly log: LogRetention;
   /** Lets waiting requests go between two chunks. */
   readonly yieldTurn: () => Promise<void>;
+  readonly failpoints: Failpoints;
 }
 
 /** Keeps what followers still need; see range/retention.ts. */
@@ -193,6 +195,7 @@ export class FollowSource {
     const fence = this.deps.fences.get(id);
     if (epoch !== 0 && epoch < fence) return refused(`R${id} here has seen epoch ${fence}, which is newer than ${epoch}`);
     await this.deps.fences.raise(id, epoch);
+    await this.deps.failpoints.reach('before-hand-over-commit');
     return this.deps.copies.change(
       () => [copy],
       () => this.decideHandOver(copy, epoch),
@@ -237,6 +240,7 @@ export class FollowSource {
         },
       },
     ]);
+    await this.deps.failpoints.reach('after-hand-over-commit');
     return this.handOverMessage(copy, epoch, offset);
   }
 

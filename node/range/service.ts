@@ -6,6 +6,7 @@ import type { ActivateContext, CommandContext, PrepareContext, RangeService } fr
 import type { Clock } from '../../runtime/clock.js';
 import { AppError, assert } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
+import type { Failpoints } from '../chaos/failpoints.js';
 import { Link } from '../follow/link.js';
 import type { FollowTransport, HandOver } from '../follow/messages.js';
 import { CopySink } from '../follow/sink.js';
@@ -32,6 +33,7 @@ export interface KvRangeServiceDeps {
   readonly ident: string;
   readonly address: string;
   readonly patience: Patience;
+  readonly failpoints: Failpoints;
 }
 
 export interface Patience {
@@ -64,6 +66,7 @@ export class KvRangeService implements RangeService {
   }
 
   async prepare(range: RangeMeta, ctx: PrepareContext): Promise<void> {
+    await this.deps.failpoints.reach('before-prepare');
     const { copies, cleaner } = this.deps;
     const candidates = sourcesFor(range, ctx.parents, (placement) => placement.state === 'Active');
     const remote = candidates.filter(({ address }) => address !== this.deps.address);
@@ -85,6 +88,7 @@ export class KvRangeService implements RangeService {
     try {
       const links = await Promise.all(remote.map((candidate) => this.startLink(copy, candidate, undefined)));
       await Promise.all(links.map((link) => link.untilCaughtUp(this.deps.patience.fetchMs, ctx.signal)));
+      await this.deps.failpoints.reach('before-prepare-commit');
       const followed = this.linkRecords(copy);
       await Promise.all(links.map((link) => link.durable()));
       await copies.change(
@@ -98,6 +102,7 @@ export class KvRangeService implements RangeService {
       await this.abandon(copy);
       throw thrown;
     }
+    await this.deps.failpoints.reach('after-prepare');
   }
 
   updateSources(range: RangeMeta, parents: readonly Parent[]): void {
@@ -118,11 +123,13 @@ export class KvRangeService implements RangeService {
     }
     const mayMake = this.mayMakeToken(copy, ctx);
     if (!mayMake) await this.takeRemote(copy, ctx);
-    const { copies } = this.deps;
+    const { copies, failpoints } = this.deps;
+    await failpoints.reach('before-activate-commit');
     await copies.change(
       () => copies.overlapping(copy.meta),
       () => this.startServing(copy, ctx, mayMake ? this.lacking(copy) : []),
     );
+    await failpoints.reach('after-activate-commit');
     copies.setAdmitting(copy, true);
     await this.stopLinks(copy);
   }
@@ -212,6 +219,7 @@ export class KvRangeService implements RangeService {
 
   private async takeOver(copy: Copy, link: Link, ctx: CommandContext): Promise<void> {
     const answer = await link.requestHandOver(ctx.epoch, this.deps.patience.handOverMs, ctx.signal);
+    await this.deps.failpoints.reach('before-take-over-commit');
     await this.deps.copies.change(
       () => [copy],
       async () => {
@@ -220,6 +228,7 @@ export class KvRangeService implements RangeService {
         await this.keepHandedOver(copy, link, answer);
       },
     );
+    await this.deps.failpoints.reach('after-take-over-commit');
     await this.closeLink(copy, link);
   }
 
@@ -273,6 +282,7 @@ export class KvRangeService implements RangeService {
     this.deps.copies.setAdmitting(copy, false);
     try {
       await copy.until(() => copy.quiet);
+      await this.deps.failpoints.reach('before-deactivate-commit');
       await this.deps.copies.change(
         () => [copy],
         () => this.deps.copies.save([{ copy, record: { ...copy.record, state: 'Inactive' } }]),
@@ -281,17 +291,20 @@ export class KvRangeService implements RangeService {
       this.deps.copies.setAdmitting(copy, true);
       throw thrown;
     }
+    await this.deps.failpoints.reach('after-deactivate-commit');
   }
 
   async drop(range: RangeMeta, ctx: CommandContext): Promise<void> {
     const copy = this.deps.copies.get(range.id);
     if (!copy) return;
     refuseOwner(copy, ctx);
+    await this.deps.failpoints.reach('before-drop-commit');
     await this.stopLinks(copy);
     await this.deps.copies.change(
       () => [copy],
       () => this.remove(copy, ctx),
     );
+    await this.deps.failpoints.reach('after-drop-commit');
     this.forget(copy);
     this.deps.cleaner.removeLater(range);
   }
