@@ -13,7 +13,7 @@ import type { Observer } from './metrics.js';
 import type { RunningOperation } from './operations.js';
 import { DEFAULT_TUNING, type Problem, type Tuning, type WantedCommand } from './orchestrator/types.js';
 import { RosterKeeper } from './roster/keeper.js';
-import type { Roster } from './roster/roster.js';
+import { type Roster, attemptOf } from './roster/roster.js';
 import * as updates from './roster/updates.js';
 import type { CommandAnswer, Dial } from './transport/transport.js';
 
@@ -258,8 +258,11 @@ export class Controller {
       observer,
       tuning: tuning ?? DEFAULT_TUNING,
       roster: () => this.keeper.roster,
-      want: (commands, looked) => {
-        this.actuator.want(commands, looked);
+      want: (commands, looked, decidedOn) => {
+        // What was answered while the decision was written has woken the next pass; sending it again would undo that.
+        const { roster } = this.keeper;
+        const current = commands.filter(({ range, node }) => attemptOf(roster, range.id, node) === attemptOf(decidedOn, range.id, node));
+        this.actuator.want(current, looked);
       },
       stopSending: () => {
         this.actuator.stop();

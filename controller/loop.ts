@@ -46,7 +46,7 @@ export interface LoopOptions {
   readonly tuning: Tuning;
   readonly roster: () => Roster;
   /** What is wanted of the ranges looked at, in place of what was. Only called with what is persisted. */
-  readonly want: (commands: readonly WantedCommand[], looked: ReadonlySet<RangeId>) => void;
+  readonly want: (commands: readonly WantedCommand[], looked: ReadonlySet<RangeId>, decidedOn: Roster) => void;
   /** Nothing is wanted any more. */
   readonly stopSending: () => void;
   readonly avoid: (avoidances: readonly Avoidance[]) => void;
@@ -227,19 +227,22 @@ export class Loop {
     const groups: ChangeGroup[] = [];
     const accepted = this.acceptRequests(groups);
     const scope = this.agenda.take();
-    const decision = reconcile(this.world(roster()), scope);
+    const decidedOn = roster();
+    const decision = reconcile(this.world(decidedOn), scope);
     for (const group of decision.groups) this.current.apply(group.changes);
     groups.push(...decision.groups);
     observer.passed(clock.now() - startedMs, scope === undefined);
 
-    if (!(await this.persist(groups, accepted))) return;
+    // No turn is lost where nothing has to be waited for: that would be in the gap of a handover.
+    if (groups.every((group) => group.deferrable)) this.persistLater(groups);
+    else if (!(await this.persist(groups, accepted))) return;
     // Who lost the lead while writing sends nothing; stopDeciding() told everybody.
     if (!this.leading || this.closed) {
       for (const { request } of accepted) request.refuse(new AppError('UNAVAILABLE', 'this controller stopped leading; the operation goes on under the next one'));
       return;
     }
     avoid(decision.avoid);
-    want(decision.commands, decision.looked);
+    want(decision.commands, decision.looked, decidedOn);
     if (decision.wakeAtMs !== undefined) this.wakeAt(decision.wakeAtMs);
     this.tell(decision, accepted, scope);
   }
@@ -264,18 +267,18 @@ export class Loop {
     return accepted;
   }
 
-  /** Writes what was decided; what was only seen need not be waited for. False when it failed. */
+  /** Writes what was only seen. */
+  private persistLater(groups: readonly ChangeGroup[]): void {
+    if (groups.length === 0) return;
+    this.store.write(groups).catch((thrown: unknown) => {
+      this.writeFailed(AppError.from(thrown));
+    });
+  }
+
+  /** Writes what was decided. False when it failed. */
   private async persist(groups: readonly ChangeGroup[], accepted: readonly Accepted[]): Promise<boolean> {
-    if (groups.length === 0) return true;
-    const writing = this.store.write(groups);
-    if (groups.every((group) => group.deferrable)) {
-      writing.catch((thrown: unknown) => {
-        this.writeFailed(AppError.from(thrown));
-      });
-      return true;
-    }
     try {
-      await writing;
+      await this.store.write(groups);
       return true;
     } catch (thrown) {
       const error = AppError.from(thrown);
