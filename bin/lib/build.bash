@@ -13,7 +13,7 @@ without_own_bin
 # or went, changes this text. The text of the last build is kept.
 inputs() {
   local format=(-printf '%p %T@ %s\n') folders=() folder
-  for folder in model runtime proto coordination rangelet client controller node proxy gateway rangerctl tools; do
+  for folder in model runtime proto coordination rangelet client controller node proxy gateway rangerctl tools test/simulator; do
     [[ -d $root/$folder ]] && folders+=("$folder")
   done
   cd "$root" || exit

@@ -54,7 +54,8 @@ export class Clients {
 
   private async act(client: Process): Promise<void> {
     this.requests++;
-    const key = this.pick(KEYS);
+    // Some keys are much busier than others, so that requests for them meet.
+    const key = KEYS[Math.floor(this.random.next() ** 3 * KEYS.length)] as string;
     const dice = this.random.next();
     if (dice < 0.5) await this.read(client, key);
     else await this.write(client, key, dice < 0.95 ? `${client.name}-${++this.values}` : undefined);

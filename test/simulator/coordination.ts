@@ -1,5 +1,5 @@
 import { BehaviorSubject, Observable } from 'rxjs';
-import type { Change, Discovery, Instance, Persister, Registration, ServiceName } from '../../coordination/interfaces.js';
+import type { Discovery, Instance, Persister, Registration, ServiceName } from '../../coordination/interfaces.js';
 import { sameInstances, sortInstances } from '../../coordination/instances.js';
 import { MemoryCoordination } from '../../coordination/memory/memory.js';
 import { AppError } from '../../runtime/errors.js';
@@ -58,7 +58,7 @@ export class Coordination {
           this.scheduler.after(this.delayMs(), () => {
             if (fails()) this.memory.failWriteAfter(Math.floor(this.random.next() * (groups.length + 1)));
             this.version++;
-            const outcome = persister.write(groups as readonly (readonly Change[])[]);
+            const outcome = persister.write(groups);
             const answerIsLost = fails();
             outcome.then(
               () => {
