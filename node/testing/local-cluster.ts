@@ -8,6 +8,7 @@ import type { CommandAnswer, CommandRequest } from '../../rangelet/rangelet.js';
 import { type Cancel, type Clock, systemClock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import { silentLogger } from '../../runtime/log.js';
+import type { Failpoints } from '../chaos/failpoints.js';
 import type { FollowTransport, SourceChannel, ToFollower, ToSource } from '../follow/messages.js';
 import { FollowSource } from '../follow/source.js';
 import { DEFAULT_LIMITS, KvNode, type NodeLimits } from '../node.js';
@@ -27,6 +28,7 @@ export class LocalCluster {
       readonly clock?: Clock;
       readonly limits?: Partial<NodeLimits>;
       readonly storage?: (ident: string) => Storage;
+      readonly failpoints?: Failpoints;
     } = {},
   ) {}
 
@@ -47,6 +49,7 @@ export class LocalCluster {
         throw error;
       },
       limits: { ...DEFAULT_LIMITS, ...this.options.limits },
+      ...(this.options.failpoints ? { failpoints: this.options.failpoints } : {}),
     });
     this.nodes.set(ident, node);
     node.start();
