@@ -21,7 +21,7 @@ import { ArmedFailpoints, parseFailpoints } from './chaos/failpoints.js';
 import { NODE_OPTIONS } from './config.js';
 import { commandMetrics, registerNodeMetrics } from './metrics.js';
 import { KvNode, type NodeOptions } from './node.js';
-import { addFollowService, grpcFollowTransport } from './server/follow-service.js';
+import { addFollowService, grpcFollowTransport, grpcPeerDump } from './server/follow-service.js';
 import { addKvServices } from './server/kv-services.js';
 import { openLmdb } from './storage/lmdb.js';
 
@@ -71,6 +71,7 @@ async function start(ctx: MainContext): Promise<Running> {
   const node = new KvNode({
     storage,
     transport: grpcFollowTransport(),
+    peerDump: grpcPeerDump(clock),
     clock,
     logger,
     ident,

@@ -5,10 +5,10 @@ import type { RangeService } from '../rangelet/service.js';
 import { Rangelet } from '../rangelet/rangelet.js';
 import type { RangeletHooks, RestoredRange } from '../rangelet/options.js';
 import type { Clock } from '../runtime/clock.js';
-import type { AppError } from '../runtime/errors.js';
+import { AppError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/log.js';
 import { type Failpoints, NO_FAILPOINTS } from './chaos/failpoints.js';
-import type { FollowTransport } from './follow/messages.js';
+import type { FollowTransport, PeerDump } from './follow/messages.js';
 import type { SourceDeps } from './follow/source.js';
 import { Cleaner } from './range/cleanup.js';
 import { CommitQueue } from './range/commit-queue.js';
@@ -23,6 +23,8 @@ import type { Storage } from './storage/storage.js';
 export interface NodeOptions {
   readonly storage: Storage;
   readonly transport: FollowTransport;
+  /** For sources that cannot be followed. */
+  readonly peerDump?: PeerDump;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly ident: string;
@@ -51,6 +53,8 @@ export const DEFAULT_LIMITS: NodeLimits = {
   retention: { keepBytes: 16 * 1024 * 1024, holdBytesMax: 1024 * 1024 * 1024 },
   patience: { fetchMs: 10_000, handOverMs: 5_000 },
 };
+
+const cannotDump: PeerDump = (address) => Promise.reject(new AppError('UNIMPLEMENTED', `this node does not fetch from ${address}, which cannot be followed`));
 
 /** A storage node without its sockets: what main.ts puts on a port, and the simulator into a cluster. */
 export class KvNode {
@@ -86,6 +90,7 @@ export class KvNode {
       retention,
       estimator,
       transport: options.transport,
+      peerDump: options.peerDump ?? cannotDump,
       clock,
       logger,
       cleaner: this.cleaner,
@@ -114,7 +119,8 @@ export class KvNode {
   }
 
   register(server: grpc.Server): void {
-    this.rangelet.register(server, this.options.chaos?.commands);
+    const { chaos } = this.options;
+    this.rangelet.register(server, chaos && ((execute) => chaos.commands(execute)));
   }
 
   private restored(): RestoredRange[] {

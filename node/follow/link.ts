@@ -1,7 +1,7 @@
 import type { Interval } from '../../model/interval.js';
 import type { Key } from '../../model/key.js';
 import type { RangeId } from '../../model/range.js';
-import { type Clock, sleep } from '../../runtime/clock.js';
+import { type Cancel, type Clock, sleep } from '../../runtime/clock.js';
 import { AppError, assert } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
 import type { FollowConnection, FollowStart, FollowTransport, Follower, HandOver, ToFollower } from './messages.js';
@@ -25,6 +25,8 @@ export interface LinkDeps {
 
 interface TakeOver {
   readonly epoch: number;
+  /** Ends with the first connection that breaks. */
+  readonly once: boolean;
   readonly resolve: (handOver: HandOver) => void;
   readonly reject: (error: AppError) => void;
 }
@@ -50,16 +52,19 @@ export class Link {
   /** Why there is no connection; undefined while there is one. */
   lastError: AppError | undefined;
 
-  /** Everything up to here is durable; undefined before a snapshot has begun. */
+  /** Everything up to here was taken in; undefined before a snapshot has begun. */
   private position: number | undefined;
+  /** Everything up to here is durable, of a copy that was consistent there. */
+  private durable: number | undefined;
+  /** Something of this connection did not reach the disk: nothing after it counts as durable. */
+  private broken = false;
+  /** The source has answered since the link was made. */
+  private begun = false;
   /** Where the snapshot goes on; undefined when it is complete. */
   private snapshotFrom: Key | undefined;
   /** The copy is consistent once the log is applied up to here. */
   private consistentAt = Infinity;
-  private sourceEnd = Infinity;
   private connection: FollowConnection | undefined;
-  /** On their way to the disk, oldest first; of the present connection alone. */
-  private commits: Promise<void>[] = [];
   private takeOver: TakeOver | undefined;
   private lastRefusal: string | undefined;
   private readonly stopping = new AbortController();
@@ -74,20 +79,26 @@ export class Link {
     this.span = options.span;
     this.address = options.address;
     this.position = options.resumeAfter;
+    this.durable = options.resumeAfter;
     if (options.resumeAfter !== undefined) this.consistentAt = options.resumeAfter;
     this.running = this.run();
   }
 
-  /** Where this link may go on after a restart, once everything taken in so far is durable; undefined within a snapshot. */
+  /**
+   * Where this link, or another one to a source that has the right to write, may go
+   * on: everything up to here is durable. Undefined within a snapshot.
+   */
   get resumableAt(): number | undefined {
-    const { position } = this;
-    return this.snapshotFrom === undefined && position !== undefined && position >= this.consistentAt ? position : undefined;
+    return this.durable;
   }
 
-  /** The data is consistent, and nothing the source has told of is missing. */
+  /** The data is consistent and durable, and the source has been heard. */
   get caughtUp(): boolean {
-    const { position } = this;
-    return this.snapshotFrom === undefined && position !== undefined && position >= this.consistentAt && position >= this.sourceEnd;
+    return this.begun && this.durable !== undefined;
+  }
+
+  get stopped(): boolean {
+    return this.stopping.signal.aborted;
   }
 
   /** Resolves when caught up; rejects when the source says that it never will be, or after `patienceMs` without progress. */
@@ -109,19 +120,26 @@ export class Link {
     }
   }
 
-  /** Resolves once everything taken in so far is durable; rejects when it will not be. */
-  async durable(): Promise<void> {
-    await Promise.all(this.commits);
-  }
-
-  /** Asks for the right to write; everything the source had is durable here when it resolves. */
-  requestHandOver(epoch: number, patienceMs: number, signal: AbortSignal): Promise<HandOver> {
+  /**
+   * Asks for the right to write; everything the source had is durable here when it
+   * resolves. Rejects after `patienceMs` without progress and, with `once`, when the
+   * source cannot be reached.
+   */
+  requestHandOver(epoch: number, patienceMs: number, signal: AbortSignal, once: boolean): Promise<HandOver> {
     assert(this.takeOver === undefined, 'one hand-over at a time');
     return new Promise<HandOver>((resolve, reject) => {
-      const cancelTimer = this.deps.clock.after(patienceMs, () => {
+      let cancelTimer: Cancel;
+      let keys = this.keys;
+      const onTimer = (): void => {
+        if (this.keys > keys) {
+          keys = this.keys;
+          cancelTimer = this.deps.clock.after(patienceMs, onTimer);
+          return;
+        }
         const why = this.lastRefusal ?? this.lastError?.message ?? `${this.address} has not handed R${this.range} over within ${patienceMs} ms`;
         this.takeOver?.reject(new AppError('UNAVAILABLE', why));
-      });
+      };
+      cancelTimer = this.deps.clock.after(patienceMs, onTimer);
       const onAbort = (): void => {
         this.takeOver?.reject(AppError.from(signal.reason));
       };
@@ -134,6 +152,7 @@ export class Link {
       };
       this.takeOver = {
         epoch,
+        once,
         resolve: (handOver) => {
           finish();
           resolve(handOver);
@@ -143,7 +162,9 @@ export class Link {
           reject(error);
         },
       };
-      if (this.lastError && isPermanent(this.lastError)) this.takeOver.reject(this.lastError);
+      if (signal.aborted) onAbort();
+      else if (this.stopped) this.takeOver.reject(new AppError('ABORTED', 'the copy stopped following'));
+      else if (this.lastError && (once || isPermanent(this.lastError))) this.takeOver.reject(this.lastError);
       else this.connection?.send({ type: 'takeOver', epoch });
     });
   }
@@ -166,12 +187,11 @@ export class Link {
   private async run(): Promise<void> {
     const { signal } = this.stopping;
     let delayMs = RETRY.firstMs;
-    while (!signal.aborted) {
+    while (!this.stopped) {
       const before = this.keys;
       try {
         await this.follow();
       } catch (thrown) {
-        if (signal.aborted) break;
         this.noteFailure(AppError.from(thrown));
       }
       delayMs = this.keys > before ? RETRY.firstMs : Math.min(delayMs * 2, RETRY.maxMs);
@@ -180,9 +200,11 @@ export class Link {
   }
 
   private noteFailure(error: AppError): void {
+    if (this.stopped) return;
+    const known = this.lastError?.message === error.message;
     this.lastError = error;
-    this.deps.logger.warn('following broke off', { range: this.range, source: this.address, code: error.code, error: error.message });
-    if (isPermanent(error)) this.takeOver?.reject(error);
+    if (!known) this.deps.logger.warn('following broke off', { range: this.range, source: this.address, code: error.code, error: error.message });
+    if (isPermanent(error) || this.takeOver?.once) this.takeOver?.reject(error);
     this.changed();
   }
 
@@ -199,8 +221,8 @@ export class Link {
   private async follow(): Promise<void> {
     const connection = this.deps.transport(this.address, this.startMessage());
     this.connection = connection;
+    this.broken = false;
     const commits: Promise<void>[] = [];
-    this.commits = commits;
     try {
       if (this.takeOver) connection.send({ type: 'takeOver', epoch: this.takeOver.epoch });
       for await (const message of connection.messages) {
@@ -212,16 +234,21 @@ export class Link {
     } finally {
       this.connection = undefined;
       connection.close();
-      const outcomes = await Promise.allSettled(commits);
-      if (outcomes.some(({ status }) => status === 'rejected')) this.startOver();
+      await Promise.allSettled(commits);
+      if (this.isBroken()) this.startOver();
     }
   }
 
   /** Something did not reach the disk, so what is here is not what the position says. */
   private startOver(): void {
     this.position = undefined;
+    this.durable = undefined;
     this.snapshotFrom = undefined;
     this.consistentAt = Infinity;
+  }
+
+  private isBroken(): boolean {
+    return this.broken;
   }
 
   private async take(message: ToFollower, connection: FollowConnection, commits: Promise<void>[]): Promise<void> {
@@ -233,27 +260,18 @@ export class Link {
         const from = this.snapshotFrom;
         assert(from !== undefined, 'a chunk comes within a snapshot');
         this.snapshotFrom = message.next;
-        await this.pipeline(commits, this.deps.sink.chunk(this, { start: from, end: message.next ?? this.span.end }, message.pairs));
         if (message.next === undefined) this.consistentAt = message.endOffset;
+        await this.pipeline(commits, this.deps.sink.chunk(this, { start: from, end: message.next ?? this.span.end }, message.pairs));
         this.count(message.pairs);
         return;
       }
       case 'records': {
         const end = message.endOffset;
-        // Once a record of the copy says how far it is, nothing before that may still fail.
-        if (this.resumableAt !== undefined) {
-          await Promise.all(commits);
-          commits.length = 0;
-        }
         this.position = end;
-        const done = this.deps.sink.records(this, message.records);
-        await this.pipeline(commits, done);
-        void done.then(
-          () => {
-            connection.send({ type: 'ack', offset: end });
-          },
-          () => undefined,
-        );
+        const ack = (): void => {
+          connection.send({ type: 'ack', offset: end });
+        };
+        await this.pipeline(commits, this.deps.sink.records(this, message.records), ack);
         this.count(message.records);
         return;
       }
@@ -272,8 +290,11 @@ export class Link {
     this.position = message.offset;
     this.snapshotFrom = message.snapshotFrom;
     this.keysTotal = Math.max(this.keysTotal, this.keys + message.keys);
-    this.sourceEnd = 0;
-    if (message.snapshotFrom !== undefined) this.consistentAt = Infinity;
+    this.begun = true;
+    if (message.snapshotFrom !== undefined) {
+      this.consistentAt = Infinity;
+      this.durable = undefined;
+    }
     this.changed();
   }
 
@@ -284,13 +305,29 @@ export class Link {
   }
 
   /** Keeps a bounded number of commits on their way; the first that fails breaks the connection off. */
-  private async pipeline(commits: Promise<void>[], commit: Promise<void>): Promise<void> {
-    commits.push(commit);
-    commit.catch(() => undefined);
-    while (commits.length > PIPELINE_MAX) {
-      await commits[0];
-      commits.shift();
+  private async pipeline(commits: Promise<void>[], commit: Promise<void>, then?: () => void): Promise<void> {
+    const { position } = this;
+    const consistent = this.snapshotFrom === undefined && position !== undefined && position >= this.consistentAt;
+    const kept = this.settle(commit, () => {
+      if (consistent) this.durable = position;
+      then?.();
+    });
+    // Whoever waits for it is told too.
+    void kept.catch(() => undefined);
+    commits.push(kept);
+    while (commits.length > PIPELINE_MAX) await commits.shift();
+  }
+
+  private async settle(commit: Promise<void>, then: () => void): Promise<void> {
+    try {
+      await commit;
+    } catch (thrown) {
+      this.broken = true;
+      throw thrown;
     }
+    if (this.broken) return;
+    then();
+    this.changed();
   }
 
   private async refused(message: Extract<ToFollower, { type: 'refused' }>, connection: FollowConnection): Promise<void> {

@@ -69,6 +69,9 @@ export interface FollowConnection {
 
 export type FollowTransport = (address: string, start: FollowStart) => FollowConnection;
 
+/** kv.KV/Dump of a peer that cannot be followed. */
+export type PeerDump = (address: string, range: RangeId, signal: AbortSignal) => Promise<readonly { readonly key: Buffer; readonly value: Buffer }[]>;
+
 /** The source's end. */
 export interface SourceChannel {
   /** Resolves when the follower can take more; rejects once the connection is over. */

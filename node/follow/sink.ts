@@ -32,40 +32,48 @@ export class CopySink implements LinkSink {
     // The log here goes on from the snapshot; what was before it has a gap behind it.
     const { copy } = this;
     const { copies } = this.deps;
-    copy.advance(message.offset);
     const trims = [{ range: copy.meta.id, through: message.offset, countMax: Number.MAX_SAFE_INTEGER }];
     await copies.change(
       () => [copy],
-      () => copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset } }], { trims }),
+      async () => {
+        this.refuseOverwrite(link);
+        copy.advance(message.offset);
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset } }], { trims });
+      },
     );
   }
 
   async chunk(link: Link, span: Interval, pairs: readonly StoredPair[]): Promise<void> {
-    this.refuseOwned(link.span);
+    await this.merge(span, pairs, () => {
+      this.refuseOverwrite(link);
+    });
+    this.copy.changes += pairs.length;
+  }
+
+  /** Makes the pairs of `span` those given; `check` is asked before each step. */
+  async merge(span: Interval, pairs: readonly StoredPair[], check: () => void): Promise<void> {
+    check();
     const stale = this.staleKeys(span, pairs);
     let first = stale.next().value ?? [];
     for (const page of stale) {
       await this.deps.storage.commit({ removeKeys: first });
+      check();
       first = page;
     }
     await this.deps.storage.commit({ pairs, removeKeys: first });
   }
 
   async records(link: Link, records: readonly LogRecord[]): Promise<void> {
-    this.refuseOwned(link.span);
+    this.refuseOverwrite(link);
     const { copy } = this;
     const last = records[records.length - 1];
     const writes: Commit = this.keepsLog(link) ? { appends: [{ range: copy.meta.id, records }] } : { apply: records };
+    // Several of these are on their way at once, so each tells where a restart may
+    // go on even if those before it fail: behind what is durable already.
     const resumable = link.resumableAt;
-    const { copies, storage } = this.deps;
-    if (resumable === undefined || copy.fetching) {
-      await storage.commit(writes);
-    } else {
-      await copies.change(
-        () => [copy],
-        () => copies.save([{ copy, record: { ...copy.record, links: withLink(copy.record.links, link, resumable) } }], writes),
-      );
-    }
+    const position = resumable === undefined || copy.fetching || copy.saving ? [] : [{ ...copy.record, links: withLink(copy.record.links, link, resumable) }];
+    await this.deps.storage.commit({ ...writes, copies: position });
+    copy.changes += records.length;
     if (!last || !this.keepsLog(link)) return;
     copy.advance(last.offset);
     this.deps.retention.added(copy, records);
@@ -77,25 +85,21 @@ export class CopySink implements LinkSink {
   }
 
   /** Pages of the keys here that the source does not have (any more). */
-  private *staleKeys(span: Interval, pairs: readonly StoredPair[]): Generator<Key[]> {
-    let rest: Interval | undefined = span;
-    let kept: Set<Key> | undefined;
-    while (rest) {
-      const here: Key[] = this.deps.storage.keys(rest, MERGE_PAGE);
+  private *staleKeys(span: Interval, pairs: readonly StoredPair[]): Generator<Key[], undefined, undefined> {
+    const kept = new Set(pairs.map(({ key }) => keyFromBytes(key)));
+    for (let from: Key | undefined = span.start; from !== undefined; ) {
+      const here: Key[] = this.deps.storage.keys({ start: from, end: span.end }, MERGE_PAGE);
+      if (here.length > 0) yield here.filter((key) => !kept.has(key));
       const last: Key | undefined = here[here.length - 1];
-      if (here.length > 0) {
-        kept ??= new Set(pairs.map(({ key }) => keyFromBytes(key)));
-        const known = kept;
-        yield here.filter((key) => !known.has(key));
-      }
-      rest = here.length < MERGE_PAGE || last === undefined ? undefined : { start: successor(last), end: span.end };
+      from = here.length < MERGE_PAGE || last === undefined ? undefined : successor(last);
     }
   }
 
   /** A copy that may write is newer than anything that could be followed: that must never be overwritten. */
-  private refuseOwned(span: Interval): void {
+  private refuseOverwrite(link: Link): void {
+    if (link.stopped || this.copy.gone) throw new AppError('ABORTED', `R${this.copy.meta.id} here follows R${link.range} no more`);
     for (const copy of this.deps.copies.all()) {
-      if (copy.record.owned.some((owned) => overlaps(owned, span))) {
+      if (copy.record.owned.some((owned) => overlaps(owned, link.span))) {
         throw new AppError('ABORTED', `R${copy.meta.id} on this node holds newer writes of the same keys`);
       }
     }

@@ -1,11 +1,13 @@
-import { type Interval, formatInterval, overlaps } from '../../model/interval.js';
-import type { Key } from '../../model/key.js';
+import { type Interval, containsKey, covers, formatInterval, isEmpty, overlaps } from '../../model/interval.js';
+import { type Key, formatKey } from '../../model/key.js';
+import { formatRange } from '../../model/range.js';
 import { AppError, assert } from '../../runtime/errors.js';
 import type { Failpoints } from '../chaos/failpoints.js';
 import type { Copies } from '../range/copies.js';
 import type { Copy } from '../range/copy.js';
 import { intersectAll, sameSpan, subtractAll } from '../range/span-set.js';
 import type { EpochFences } from '../../rangelet/fences.js';
+import type { HandedSpan } from '../storage/copy-record.js';
 import type { Storage } from '../storage/storage.js';
 import type { FollowStart, SourceChannel, ToFollower, ToSource } from './messages.js';
 
@@ -30,6 +32,7 @@ export interface LogHold {
 }
 
 /** Large enough to cost little, small enough that a request waits for a chunk only milliseconds. */
+const COUNT_SLICE = 20_000;
 const CHUNK = { countMax: 500, bytesMax: 64 * 1024 };
 
 /**
@@ -44,6 +47,7 @@ export class FollowSource {
   private takeOverEpoch: number | undefined;
   /** Everything of the log up to here is on its way to the follower. */
   private sent = 0;
+  private sendsLog = false;
   private hold: LogHold | undefined;
   private wake: () => void = () => undefined;
 
@@ -62,8 +66,9 @@ export class FollowSource {
   /** Runs until the connection is over. Rejects with the reason to tell the follower. */
   async run(): Promise<void> {
     const copy = this.deps.copies.get(this.start.range);
-    if (!copy || copy.fetching) {
-      await this.serveAbsent();
+    if (copy) refuseForeignSpan(copy, this.start);
+    if (!copy || copy.fetching || !this.hasNewest(copy)) {
+      await this.serveRights(copy);
       return;
     }
     const hold = this.deps.log.hold(copy);
@@ -85,25 +90,60 @@ export class FollowSource {
     }
   }
 
-  /** Without a copy there is nothing to follow, but a right that never arrived can be given up. */
-  private async serveAbsent(): Promise<void> {
-    const stop = new Promise<void>((resolve) => {
-      this.channel.signal.addEventListener('abort', () => {
-        resolve();
-      });
-    });
-    const asked = new Promise<void>((resolve) => {
-      this.wake = resolve;
-      if (this.takeOverEpoch !== undefined) resolve();
-    });
-    if (this.start.resumeAfter === undefined) {
-      throw new AppError('NOT_FOUND', `range ${this.start.range} is not on this node`);
+  /**
+   * Data is had only from where the right to write is, or went from to this very
+   * follower: so no link ever brings keys that are older than what a node had when
+   * it gave the right away.
+   */
+  private hasNewest(copy: Copy): boolean {
+    return copy.owns(this.start.span) || copy.record.handed.some((given) => this.isToFollower(given));
+  }
+
+  private isToFollower(given: HandedSpan): boolean {
+    const { span, follower } = this.start;
+    return sameSpan(given, span) && given.range === follower.range && given.incarnation === follower.incarnation;
+  }
+
+  /** There is nothing to follow here, but a right that never arrived can be given up. */
+  private async serveRights(copy: Copy | undefined): Promise<void> {
+    const { range, resumeAfter } = this.start;
+    if (resumeAfter === undefined) {
+      if (!copy || copy.fetching) throw new AppError('NOT_FOUND', `range ${range} is not on this node`);
+      throw new AppError('FAILED_PRECONDITION', `R${range} here may not write, so it is no source`);
     }
-    await this.channel.send({ type: 'begin', snapshotFrom: undefined, offset: this.start.resumeAfter, epoch: 0, keys: 0 });
-    await Promise.race([asked, stop]);
-    if (this.channel.signal.aborted || this.takeOverEpoch === undefined) return;
-    await this.channel.send(await this.giveUp(this.takeOverEpoch, this.start.resumeAfter));
-    await stop;
+    const changed = this.untilWoken();
+    const stopWatching = copy?.watch(() => {
+      this.wake();
+    });
+    const onAbort = (): void => {
+      this.wake();
+    };
+    this.channel.signal.addEventListener('abort', onAbort);
+    try {
+      await this.channel.send({ type: 'begin', snapshotFrom: undefined, offset: resumeAfter, epoch: 0, keys: 0 });
+      for (let woken = changed; ; woken = this.untilWoken()) {
+        if (this.takeOverEpoch === undefined) await woken;
+        this.stopIfOver(copy);
+        if (this.deps.copies.get(range) !== copy || (copy && this.hasNewest(copy))) {
+          throw new AppError('ABORTED', `R${range} has come to this node: begin again`);
+        }
+        const epoch = this.takeOverEpoch;
+        this.takeOverEpoch = undefined;
+        if (epoch === undefined) continue;
+        const answer = copy && !copy.fetching ? await this.handOver(copy, epoch) : await this.giveUp(epoch, resumeAfter);
+        if (answer) await this.channel.send(answer);
+      }
+    } finally {
+      this.channel.signal.removeEventListener('abort', onAbort);
+      stopWatching?.();
+    }
+  }
+
+  private untilWoken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.wake = resolve;
+      if (this.channel.signal.aborted) resolve();
+    });
   }
 
   private async serveSnapshot(copy: Copy, hold: LogHold): Promise<number> {
@@ -112,21 +152,28 @@ export class FollowSource {
     const offset = canResume ? resumeAfter : copy.committedOffset;
     hold.offset = offset;
     const from = canResume ? snapshotFrom : this.start.span.start;
-    const keys = from === undefined ? 0 : this.countKeys({ ...this.start.span, start: from });
+    const keys = from === undefined ? 0 : await this.countKeys({ ...this.start.span, start: from });
     await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch: copy.record.logEpoch, keys });
     if (from !== undefined) await this.sendChunks(copy, from);
     return offset;
   }
 
   private logReaches(copy: Copy, after: number): boolean {
-    if (after < copy.record.baseOffset || after > copy.lastOffset) return false;
+    if (after < copy.record.baseOffset || after < copy.trimmedThrough || after > copy.lastOffset) return false;
     const bounds = this.deps.storage.logBounds(copy.meta.id);
     return after >= copy.committedOffset || (bounds !== undefined && bounds.first <= after + 1);
   }
 
-  private countKeys(span: Interval): number {
-    const { skipped } = this.deps.storage.stride(span, 10_000_000);
-    return skipped;
+  /** For the progress bar. In slices, for a look at all keys of a large range takes long. */
+  private async countKeys(span: Interval): Promise<number> {
+    let keys = 0;
+    for (let from: Key | undefined = span.start; from !== undefined; ) {
+      const { key, skipped } = this.deps.storage.stride({ start: from, end: span.end }, COUNT_SLICE);
+      keys += skipped;
+      from = key;
+      await this.deps.yieldTurn();
+    }
+    return keys;
   }
 
   private async sendChunks(copy: Copy, from: Key): Promise<void> {
@@ -142,6 +189,7 @@ export class FollowSource {
 
   private async serveLog(copy: Copy, from: number): Promise<void> {
     this.sent = from;
+    this.sendsLog = true;
     for (;;) {
       this.stopIfOver(copy);
       if (this.sent < copy.committedOffset) {
@@ -158,10 +206,14 @@ export class FollowSource {
   }
 
   private async sendRecords(copy: Copy, position: number): Promise<number> {
+    if (position < copy.trimmedThrough) {
+      throw new AppError('ABORTED', `R${copy.meta.id}: the follower lags too far, and has to begin again`);
+    }
     const end = copy.committedOffset;
     const all = this.deps.storage.readLog(copy.meta.id, position, CHUNK.bytesMax);
     if (all.length === 0) {
       // The offsets in between belong to writes that failed; nothing is missing.
+      await this.channel.send({ type: 'records', records: [], endOffset: end });
       return end;
     }
     const last = all[all.length - 1]?.offset ?? end;
@@ -181,9 +233,9 @@ export class FollowSource {
     });
   }
 
-  private stopIfOver(copy: Copy): void {
+  private stopIfOver(copy: Copy | undefined): void {
     if (this.channel.signal.aborted) throw new AppError('CANCELLED', 'the follower is gone');
-    if (copy.gone) throw new AppError('ABORTED', `range ${copy.meta.id} was dropped from this node`);
+    if (copy?.gone) throw new AppError('ABORTED', `range ${copy.meta.id} was dropped from this node`);
   }
 
   /**
@@ -204,18 +256,19 @@ export class FollowSource {
 
   /** Nothing is awaited between the check and the change. */
   private async decideHandOver(copy: Copy, epoch: number): Promise<ToFollower | undefined> {
-    const { span, follower } = this.start;
+    const { span } = this.start;
     const { id } = copy.meta;
     this.stopIfOver(copy);
     if (copy.record.state === 'Active') return { ...refused(`R${id} is still active here`), active: true };
     assert(copy.quiet, 'an inactive copy has no write on its way');
-    if (copy.committedOffset > this.sent) {
+    if (this.hasNewest(copy) && !this.sendsLog) throw new AppError('ABORTED', `R${id} has come to this node: begin again`);
+    if (copy.committedOffset > this.sent && this.sendsLog) {
       this.takeOverEpoch = epoch;
       return undefined;
     }
     if (copy.owns(span)) return this.giveAway(copy, epoch);
     const earlier = copy.record.handed.filter((given) => overlaps(given, span));
-    const again = earlier.find((given) => sameSpan(given, span) && given.range === follower.range && given.incarnation === follower.incarnation);
+    const again = earlier.find((given) => this.isToFollower(given));
     if (again) return this.handOverMessage(copy, epoch, again.offset);
     const other = earlier[0];
     if (other) return refused(`R${id} handed ${formatInterval(other)} to R${other.range} on ${other.node} at epoch ${other.epoch}`);
@@ -251,9 +304,18 @@ export class FollowSource {
   /** Never had it; the raised fence keeps a hand-over that is still on its way from being taken. */
   private async giveUp(epoch: number, offset: number): Promise<ToFollower> {
     const fence = this.deps.fences.get(this.start.range);
-    if (epoch < fence) return refused(`R${this.start.range} here has seen epoch ${fence}, which is newer than ${epoch}`);
+    if (epoch !== 0 && epoch < fence) return refused(`R${this.start.range} here has seen epoch ${fence}, which is newer than ${epoch}`);
     await this.deps.fences.raise(this.start.range, epoch);
     return { type: 'handOver', epoch, offset, logEpoch: 0, void: true, incarnation: this.deps.storage.incarnation };
+  }
+}
+
+function refuseForeignSpan(copy: Copy, { span, snapshotFrom }: FollowStart): void {
+  if (isEmpty(span) || !covers(copy.meta, span)) {
+    throw new AppError('INVALID_ARGUMENT', `start: ${formatInterval(span)} is no part of ${formatRange(copy.meta)}`);
+  }
+  if (snapshotFrom !== undefined && !containsKey(span, snapshotFrom)) {
+    throw new AppError('INVALID_ARGUMENT', `start.snapshot_from: ${formatKey(snapshotFrom)} is outside ${formatInterval(span)}`);
   }
 }
 

@@ -94,8 +94,8 @@ export class Cleaner {
   }
 
   private async removeLogPages(range: RangeId): Promise<void> {
-    const { storage, yieldTurn } = this.deps;
-    while (!this.closed && storage.logBounds(range) !== undefined) {
+    const { storage, copies, yieldTurn } = this.deps;
+    while (!this.closed && !copies.get(range) && storage.logBounds(range) !== undefined) {
       await storage.commit({ trims: [{ range, through: OFFSET_MAX, countMax: PAGE }] });
       await yieldTurn();
     }

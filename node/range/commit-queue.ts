@@ -115,6 +115,9 @@ function groupByCopy(batch: readonly Waiting[]): Group[] {
   return [...groups.values()];
 }
 
+/** What a waiting write takes beyond its bytes: many small ones must not fill the memory. */
+const WRITE_OVERHEAD_BYTES = 256;
+
 function sizeOf(key: Buffer, value: Buffer | undefined): number {
-  return key.length + (value?.length ?? 0);
+  return WRITE_OVERHEAD_BYTES + key.length + (value?.length ?? 0);
 }

@@ -24,6 +24,10 @@ export class Copy {
   gone = false;
   reads = 0;
   writes = 0;
+  /** Pairs that came from a source. */
+  changes = 0;
+  /** Records up to here may be trimmed, so nobody can follow from below. */
+  trimmedThrough = 0;
   private inFlight = 0;
   private readonly watchers = new Set<() => void>();
 
@@ -49,7 +53,8 @@ export class Copy {
   /** `count` admitted writes up to `offset` are durable, or failed. */
   settle(count: number, offset: number): void {
     this.inFlight -= count;
-    this.committedOffset = Math.max(this.committedOffset, offset);
+    // With nothing on its way, the offsets that failed writes had are decided too.
+    this.committedOffset = this.inFlight === 0 ? this.lastOffset : Math.max(this.committedOffset, offset);
     this.notify();
   }
 

@@ -38,13 +38,30 @@ export class KeyValues {
     this.queue.append(copy, key, value, done);
   }
 
-  /** Every pair of an inactive range, for peers that cannot follow. */
-  dump(range: RangeId): StoredPair[] {
+  /**
+   * Every pair of an inactive range, for peers that cannot follow. Whoever asks may
+   * become active with it, which is noted before the answer.
+   */
+  async dump(range: RangeId): Promise<StoredPair[]> {
     const copy = this.copies.get(range);
-    if (!copy || copy.fetching) throw new AppError('ABORTED', `range ${range} is not on this node`);
+    if (!copy || copy.fetching || copy.gone) throw new AppError('ABORTED', `range ${range} is not on this node`);
+    const { copies } = this;
+    return copies.change(
+      () => [copy],
+      async () => {
+        const pairs = this.pairsToGive(copy);
+        if (!copy.record.dumped) await copies.save([{ copy, record: { ...copy.record, dumped: true } }]);
+        return pairs;
+      },
+    );
+  }
+
+  private pairsToGive(copy: Copy): StoredPair[] {
+    const { id: range } = copy.meta;
     if (copy.record.state === 'Active') {
       throw new AppError('FAILED_PRECONDITION', `range ${range} is still writable here: deactivate it first`);
     }
+    if (copy.gone || !copy.owns(copy.meta)) throw new AppError('ABORTED', `range ${range} was handed over by this node, or never whole here`);
     const { pairs, next } = this.storage.scan(copy.meta, { countMax: 1_000_000, bytesMax: DUMP_BYTES_MAX });
     if (next !== undefined) {
       throw new AppError('RESOURCE_EXHAUSTED', `range ${range} does not fit one answer of ${DUMP_BYTES_MAX} bytes: follow it (kv.Follow), or split it first`);

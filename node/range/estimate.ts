@@ -19,8 +19,8 @@ interface Walk {
   readonly keys: number;
   readonly bytes: number;
   readonly split: Key | undefined;
-  /** The copy's write count when the walk began. */
-  readonly writes: number;
+  /** The copy's count of changes when the walk began. */
+  readonly changes: number;
 }
 
 interface Rates {
@@ -40,6 +40,7 @@ export class Estimator {
   private readonly walks = new Map<Copy, Walk>();
   private readonly walking = new Set<Copy>();
   private readonly rates = new Map<Copy, Rates>();
+  private last: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly storage: Storage,
@@ -50,7 +51,7 @@ export class Estimator {
   loadInfo(copy: Copy): LoadInfo {
     const walk = this.walks.get(copy);
     const { readsPerSecond, writesPerSecond } = this.rate(copy);
-    if (!walk || copy.writes - walk.writes > Math.max(STALE_WRITES_MIN, walk.keys * STALE_SHARE)) this.startWalk(copy);
+    if (!walk || changesOf(copy) - walk.changes > Math.max(STALE_WRITES_MIN, walk.keys * STALE_SHARE)) this.startWalk(copy);
     const known = this.walks.get(copy) ?? { keys: 0, bytes: 0, split: undefined };
     return {
       keys: known.keys,
@@ -69,11 +70,17 @@ export class Estimator {
   private startWalk(copy: Copy): void {
     if (this.walking.has(copy)) return;
     this.walking.add(copy);
-    void this.walk(copy).finally(() => this.walking.delete(copy));
+    // One after the other: a node may be asked about a thousand ranges at once.
+    this.last = this.last
+      .then(() => this.walk(copy))
+      .catch(() => {
+        // The storage was closed; nobody asks any more.
+      })
+      .finally(() => this.walking.delete(copy));
   }
 
   private async walk(copy: Copy): Promise<void> {
-    const writes = copy.writes;
+    const changes = changesOf(copy);
     const samples: { key: Key; bytes: number }[] = [];
     let keys = 0;
     let bytes = 0;
@@ -90,7 +97,8 @@ export class Estimator {
       if (strides % STRIDES_A_TURN === 0) await this.yieldTurn();
     }
     const split = samples.length > 1 ? nearest(samples, bytes / 2) : this.exactMiddle(copy.meta, keys);
-    this.walks.set(copy, { keys, bytes: Math.round(bytes), split, writes });
+    this.walks.set(copy, { keys, bytes: Math.round(bytes), split, changes });
+    await this.yieldTurn();
   }
 
   /** The mean size of the first pairs of a span. */
@@ -123,6 +131,10 @@ export class Estimator {
     }
     return last;
   }
+}
+
+function changesOf(copy: Copy): number {
+  return copy.writes + copy.changes;
 }
 
 function nearest(samples: readonly { key: Key; bytes: number }[], bytes: number): Key | undefined {

@@ -4,14 +4,21 @@ import type { Storage } from '../storage/storage.js';
 
 /** Fences on the node's disk: they hold after a restart, and after a range was dropped. */
 export function durableFences(storage: Storage): EpochFences {
-  const epochs = storage.fences();
+  const kept = storage.fences();
+  const newest = new Map(kept);
   return {
-    get: (range) => epochs.get(range) ?? 0,
+    get: (range) => newest.get(range) ?? 0,
     async raise(range, epoch) {
-      if (epoch <= (epochs.get(range) ?? 0)) return;
+      if (epoch <= (kept.get(range) ?? 0)) return;
       // In force at once; an answer goes out only when it is durable.
-      epochs.set(range, epoch);
-      await storage.commit({ fences: [{ range, epoch }] });
+      newest.set(range, Math.max(newest.get(range) ?? 0, epoch));
+      try {
+        await storage.commit({ fences: [{ range, epoch: newest.get(range) ?? epoch }] });
+        kept.set(range, Math.max(kept.get(range) ?? 0, epoch));
+      } catch (thrown) {
+        if (newest.get(range) === epoch) newest.set(range, kept.get(range) ?? 0);
+        throw thrown;
+      }
     },
   };
 }

@@ -100,6 +100,7 @@ export class Retention implements LogRetention {
     log.trimming = true;
     try {
       for (let through = this.trimThrough(log); through !== undefined && !copy.gone; through = this.trimThrough(log)) {
+        copy.trimmedThrough = Math.max(copy.trimmedThrough, through);
         await this.storage.commit({ trims: [{ range: copy.meta.id, through, countMax: TRIM_COUNT_MAX }] });
         const first = this.storage.logBounds(copy.meta.id)?.first ?? Infinity;
         while (log.runs.length > 1 && (log.runs[0] as Run).last < first) log.runs.shift();

@@ -1,4 +1,5 @@
-import { type Interval, formatInterval, intersection, overlaps, subtract } from '../../model/interval.js';
+import { type Interval, containsKey, covers, formatInterval, intersection, overlaps, subtract } from '../../model/interval.js';
+import { keyFromBytes } from '../../model/key.js';
 import { type RangeId, type RangeMeta, formatRange } from '../../model/range.js';
 import type { LoadInfo, Parent, TransferProgress } from '../../model/report.js';
 import type { EpochFences } from '../../rangelet/fences.js';
@@ -8,16 +9,16 @@ import { AppError, assert } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
 import type { Failpoints } from '../chaos/failpoints.js';
 import { Link } from '../follow/link.js';
-import type { FollowTransport, HandOver } from '../follow/messages.js';
+import type { FollowTransport, HandOver, PeerDump } from '../follow/messages.js';
 import { CopySink } from '../follow/sink.js';
-import type { CopyRecord } from '../storage/copy-record.js';
+import type { CopyRecord, LinkRecord } from '../storage/copy-record.js';
 import type { Storage } from '../storage/storage.js';
 import type { Cleaner } from './cleanup.js';
 import type { Copies, RecordChange } from './copies.js';
 import type { Copy } from './copy.js';
 import type { Estimator } from './estimate.js';
 import type { Retention } from './retention.js';
-import { addSpan, intersectAll, subtractAll } from './span-set.js';
+import { addSpan, coversSpan, intersectAll, subtractAll } from './span-set.js';
 
 export interface KvRangeServiceDeps {
   readonly storage: Storage;
@@ -26,6 +27,7 @@ export interface KvRangeServiceDeps {
   readonly retention: Retention;
   readonly estimator: Estimator;
   readonly transport: FollowTransport;
+  readonly peerDump: PeerDump;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly cleaner: Cleaner;
@@ -59,8 +61,8 @@ export class KvRangeService implements RangeService {
   /** Takes up again what the copies followed before the restart. */
   resume(): void {
     for (const copy of this.deps.copies.all()) {
-      for (const { range, address, start, end, offset } of copy.record.links) {
-        this.openLink(copy, { range, address, span: { start, end } }, offset);
+      for (const { range, address, start, end, offset, plain } of copy.record.links) {
+        if (!plain) this.openLink(copy, { range, address, span: { start, end } }, offset);
       }
     }
   }
@@ -87,22 +89,35 @@ export class KvRangeService implements RangeService {
     const copy = copies.addFetching(range);
     try {
       const links = await Promise.all(remote.map((candidate) => this.startLink(copy, candidate, undefined)));
-      await Promise.all(links.map((link) => link.untilCaughtUp(this.deps.patience.fetchMs, ctx.signal)));
+      await Promise.all(links.map((link) => this.untilReady(copy, link, ctx)));
       await this.deps.failpoints.reach('before-prepare-commit');
-      const followed = this.linkRecords(copy);
-      await Promise.all(links.map((link) => link.durable()));
       await copies.change(
         () => [copy],
         () => {
-          copy.fetching = false;
-          return copies.save([{ copy, record: { ...copy.record, links: followed } }]);
+          const record = { ...copy.record, links: this.linkRecords(copy) };
+          return copies.save([{ copy, record }], { copies: [record] });
         },
       );
+      copy.fetching = false;
+      copy.notify();
     } catch (thrown) {
       await this.abandon(copy);
       throw thrown;
     }
     await this.deps.failpoints.reach('after-prepare');
+  }
+
+  /** Waits for a link; a source that cannot be followed is noted, to be asked when the copy becomes active. */
+  private async untilReady(copy: Copy, link: Link, ctx: CommandContext): Promise<void> {
+    try {
+      await link.untilCaughtUp(this.deps.patience.fetchMs, ctx.signal);
+    } catch (thrown) {
+      if (AppError.from(thrown).code !== 'UNIMPLEMENTED') throw thrown;
+      await this.closeLink(copy, link);
+      const { range, address, span } = link;
+      const plain: LinkRecord = { start: span.start, end: span.end, range, address, offset: 0, plain: true };
+      copy.record = { ...copy.record, links: [...copy.record.links, plain] };
+    }
   }
 
   updateSources(range: RangeMeta, parents: readonly Parent[]): void {
@@ -122,6 +137,7 @@ export class KvRangeService implements RangeService {
       return;
     }
     const mayMake = this.mayMakeToken(copy, ctx);
+    if (copy.record.dumped) await this.takeBackDumped(copy, ctx);
     if (!mayMake) await this.takeRemote(copy, ctx);
     const { copies, failpoints } = this.deps;
     await failpoints.reach('before-activate-commit');
@@ -129,9 +145,15 @@ export class KvRangeService implements RangeService {
       () => copies.overlapping(copy.meta),
       () => this.startServing(copy, ctx, mayMake ? this.lacking(copy) : []),
     );
-    await failpoints.reach('after-activate-commit');
+    try {
+      await failpoints.reach('after-activate-commit');
+    } catch (thrown) {
+      // The caller is told that it failed, so it must not be half true.
+      await this.setState(copy, 'Inactive');
+      throw thrown;
+    }
     copies.setAdmitting(copy, true);
-    await this.stopLinks(copy);
+    await this.stopOverlapping(copy.meta);
   }
 
   /**
@@ -142,7 +164,7 @@ export class KvRangeService implements RangeService {
   private mayMakeToken(copy: Copy, ctx: ActivateContext): boolean {
     if (copy.record.handed.length > 0) return false;
     if (ctx.epoch !== 0) return ctx.initial;
-    return this.linksOf(copy).length === 0 && ctx.sources.length === 0;
+    return copy.record.links.length === 0 && this.linksOf(copy).length === 0 && ctx.sources.length === 0;
   }
 
   /**
@@ -154,15 +176,18 @@ export class KvRangeService implements RangeService {
     const { epoch } = ctx;
     this.refuseStale(copy, ctx);
     const changes: RecordChange[] = [];
+    let continues = true;
     let owned = made.reduce(addSpan, [...copy.record.owned]);
     let base = copy.lastOffset;
     for (const other of copies.overlapping(copy.meta, copy)) {
-      const taken = intersectAll(other.record.owned, copy.meta).filter((span) => subtract(span, owned).length > 0);
+      const rest = withoutSpan(other.record, copy.meta);
+      if (rest) changes.push({ copy: other, record: rest });
+      const taken = intersectAll(other.record.owned, copy.meta);
       if (taken.length === 0) continue;
       if (other.record.state === 'Active' || !other.quiet) {
         throw new AppError('FAILED_PRECONDITION', `${formatRange(other.meta)} is still active on this node`);
       }
-      changes.push({ copy: other, record: { ...other.record, owned: subtractAll(other.record.owned, taken) } });
+      continues = false;
       for (const span of taken) owned = addSpan(owned, span);
       base = Math.max(base, other.lastOffset);
     }
@@ -170,7 +195,6 @@ export class KvRangeService implements RangeService {
     if (lacking.length > 0) {
       throw new AppError('FAILED_PRECONDITION', `nobody handed over the right to write ${lacking.map(formatInterval).join(' ')}`);
     }
-    const continues = changes.length === 0;
     copy.advance(base);
     const logEpoch = Math.max(epoch, copy.record.logEpoch, fences.get(copy.meta.id));
     const record: CopyRecord = {
@@ -181,6 +205,7 @@ export class KvRangeService implements RangeService {
       owned: [{ start: copy.meta.start, end: copy.meta.end }],
       handed: [],
       links: [],
+      dumped: false,
     };
     const trims = continues ? [] : [{ range: copy.meta.id, through: base, countMax: Number.MAX_SAFE_INTEGER }];
     await copies.save([{ copy, record }, ...changes], { trims });
@@ -192,34 +217,45 @@ export class KvRangeService implements RangeService {
     return subtractAll([copy.meta], here);
   }
 
-  /** Has every lacking span handed over by whoever holds it. */
+  /** Has every lacking span handed over by whoever holds it: first those that are followed, then all others, one by one. */
   private async takeRemote(copy: Copy, ctx: ActivateContext): Promise<void> {
-    const lacking = this.lacking(copy);
-    if (lacking.length === 0) return;
-    const known = this.linksOf(copy);
-    const named = [...sourcesFor(copy.meta, ctx.sources, () => true, { all: true }), ...handedCandidates(copy)];
-    const candidates = named.filter(({ address, span }) => address !== this.deps.address && lacking.some((part) => overlaps(part, span)));
-    const fresh = candidates.filter(({ range, address }, i) => {
-      const first = candidates.findIndex((other) => other.range === range && other.address === address) === i;
-      return first && !known.some((link) => link.range === range && link.address === address);
-    });
-    const opened = await Promise.all(fresh.flatMap((candidate) => {
-      const span = lacking.map((part) => intersection(part, candidate.span)).find((part) => part !== undefined);
-      return span ? [this.startLink(copy, { ...candidate, span }, copy.lastOffset)] : [];
-    }));
-    const askable = [...known, ...opened].filter((link) => lacking.some((part) => overlaps(part, link.span)));
-    const outcomes = await Promise.allSettled(askable.map((link) => this.takeOver(copy, link, ctx)));
-    const failures = outcomes.filter((outcome) => outcome.status === 'rejected');
-    if (this.lacking(copy).length === 0) return;
-    await Promise.all(opened.map((link) => this.closeLink(copy, link)));
-    const reasons = failures.map(({ reason }) => AppError.from(reason).message);
+    const reasons: string[] = [];
+    const isLacking = (span: Interval): boolean => this.lacking(copy).some((part) => overlaps(part, span));
+    const attempt = async (work: Promise<void>): Promise<void> => {
+      await work.catch((thrown: unknown) => {
+        reasons.push(AppError.from(thrown).message);
+      });
+    };
+    const known = this.linksOf(copy).filter(({ span }) => isLacking(span));
+    await Promise.all(known.map((link) => attempt(this.takeOver(copy, link, ctx, false))));
+    for (const plain of copy.record.links.filter((link) => link.plain && isLacking(link))) await attempt(this.takeDump(copy, { ...plain, span: plain }, ctx));
+    const named = [...handedCandidates(copy), ...sourcesFor(copy.meta, ctx.sources, () => true, { all: true })];
+    for (const candidate of named) {
+      if (candidate.address === this.deps.address || ctx.signal.aborted) continue;
+      if (known.some(({ range, address }) => range === candidate.range && address === candidate.address)) continue;
+      const span = this.lacking(copy).flatMap((part) => intersection(part, candidate.span) ?? [])[0];
+      if (span) await attempt(this.tryCandidate(copy, { ...candidate, span }, ctx));
+    }
     const left = this.lacking(copy).map(formatInterval).join(' ');
-    throw new AppError('FAILED_PRECONDITION', reasons.length > 0 ? reasons.join('; ') : `nobody was named who could hand over ${left}`);
+    if (left === '') return;
+    throw new AppError('FAILED_PRECONDITION', reasons.length > 0 ? [...new Set(reasons)].join('; ') : `nobody was named who could hand over ${left}`);
   }
 
-  private async takeOver(copy: Copy, link: Link, ctx: CommandContext): Promise<void> {
-    const answer = await link.requestHandOver(ctx.epoch, this.deps.patience.handOverMs, ctx.signal);
-    await this.deps.failpoints.reach('before-take-over-commit');
+  private async tryCandidate(copy: Copy, candidate: Candidate, ctx: ActivateContext): Promise<void> {
+    const link = await this.startLink(copy, candidate, resumePoint(copy, this.linksOf(copy), candidate.span));
+    try {
+      await this.takeOver(copy, link, ctx, true);
+    } catch (thrown) {
+      const cannotFollow = AppError.from(thrown).code === 'UNIMPLEMENTED';
+      // One that still sends has what is wanted: the next Activate goes on with it.
+      if (cannotFollow || link.lastError || link.caughtUp) await this.closeLink(copy, link);
+      if (!cannotFollow) throw thrown;
+      await this.takeDump(copy, candidate, ctx);
+    }
+  }
+
+  private async takeOver(copy: Copy, link: Link, ctx: CommandContext, once: boolean): Promise<void> {
+    const answer = await link.requestHandOver(ctx.epoch, this.deps.patience.handOverMs, ctx.signal, once);
     await this.deps.copies.change(
       () => [copy],
       async () => {
@@ -228,8 +264,54 @@ export class KvRangeService implements RangeService {
         await this.keepHandedOver(copy, link, answer);
       },
     );
-    await this.deps.failpoints.reach('after-take-over-commit');
     await this.closeLink(copy, link);
+  }
+
+  /**
+   * From a source that cannot be followed: all of its pairs in one answer, which it
+   * gives only while it does not serve. That it answered is its hand-over.
+   */
+  private async takeDump(copy: Copy, { range, address, span }: Candidate, ctx: CommandContext): Promise<void> {
+    await this.stopOverlapping(span);
+    await this.mergeDump(copy, span, await this.deps.peerDump(address, range, ctx.signal), ctx);
+  }
+
+  private async mergeDump(copy: Copy, span: Interval, pairs: Awaited<ReturnType<PeerDump>>, ctx: CommandContext): Promise<void> {
+    const { copies, fences } = this.deps;
+    const epoch = Math.max(ctx.epoch, fences.get(copy.meta.id));
+    const offset = copy.lastOffset + 1;
+    const stored = pairs.filter(({ key }) => containsKey(span, keyFromBytes(key))).map(({ key, value }) => ({ key, value, epoch, offset }));
+    await new CopySink(this.deps, copy).merge(span, stored, () => {
+      this.refuseStale(copy, ctx);
+      if (copies.overlapping(span, copy).some((other) => intersectAll(other.record.owned, span).length > 0)) {
+        throw new AppError('ABORTED', `the right to write ${formatInterval(span)} came here meanwhile`);
+      }
+    });
+    await copies.change(
+      () => [copy],
+      () => {
+        this.refuseStale(copy, ctx);
+        copy.advance(offset);
+        return this.keepSpans(copy, span, [span], true);
+      },
+    );
+  }
+
+  /**
+   * A peer that cannot follow fetched the data from here, and may have served since.
+   * Where a controller names who that can be, what it has now is taken back; an
+   * empty answer is one that never became active.
+   */
+  private async takeBackDumped(copy: Copy, ctx: ActivateContext): Promise<void> {
+    for (const { range, address, span } of sourcesFor(copy.meta, ctx.sources, () => true, { all: true })) {
+      if (address === this.deps.address) continue;
+      const pairs = await this.deps.peerDump(address, range, ctx.signal).catch((thrown: unknown) => {
+        const { code, message } = AppError.from(thrown);
+        if (code === 'ABORTED' || code === 'NOT_FOUND') return [];
+        throw new AppError('FAILED_PRECONDITION', `${address} fetched R${copy.meta.id} from here, and may have newer writes of it: ${message}`);
+      });
+      if (pairs.length > 0) await this.mergeDump(copy, span, pairs, ctx);
+    }
   }
 
   /** What came while the command was at work is newer than it. */
@@ -241,28 +323,25 @@ export class KvRangeService implements RangeService {
     }
   }
 
-  private async keepHandedOver(copy: Copy, link: Link, answer: HandOver): Promise<void> {
-    const { record } = copy;
+  private keepHandedOver(copy: Copy, link: Link, answer: HandOver): Promise<void> {
     // What never arrived elsewhere is still as it was when it was given.
     const spans = answer.void ? intersectAll(givenTo(copy, link), link.span) : [link.span];
     copy.advance(answer.offset);
-    // Another range's log ended there; this one's goes on behind it, and has nothing of it.
-    const foreign = link.range !== copy.meta.id && !answer.void;
-    await this.deps.copies.save(
-      [
-        {
-          copy,
-          record: {
-            ...record,
-            baseOffset: foreign ? copy.lastOffset : record.baseOffset,
-            owned: spans.reduce(addSpan, [...record.owned]),
-            handed: record.handed.filter((given) => !overlaps(given, link.span)),
-            links: record.links.filter((saved) => !overlaps(saved, link.span)),
-          },
-        },
-      ],
-      { trims: foreign ? [{ range: copy.meta.id, through: copy.lastOffset, countMax: Number.MAX_SAFE_INTEGER }] : [] },
-    );
+    return this.keepSpans(copy, link.span, spans, link.range !== copy.meta.id && !answer.void);
+  }
+
+  /** `foreign`: another log ended there; this copy's goes on behind it, and has nothing of it. */
+  private keepSpans(copy: Copy, from: Interval, spans: readonly Interval[], foreign: boolean): Promise<void> {
+    const { record } = copy;
+    const kept: CopyRecord = {
+      ...record,
+      baseOffset: foreign ? copy.lastOffset : record.baseOffset,
+      owned: spans.reduce(addSpan, [...record.owned]),
+      handed: without(record.handed, from),
+      links: record.links.filter((saved) => !overlaps(saved, from)),
+    };
+    const trims = foreign ? [{ range: copy.meta.id, through: copy.lastOffset, countMax: Number.MAX_SAFE_INTEGER }] : [];
+    return this.deps.copies.save([{ copy, record: kept }], { trims });
   }
 
   /** What was handed to a node that has lost its disk since cannot be had back from its empty successor. */
@@ -283,15 +362,26 @@ export class KvRangeService implements RangeService {
     try {
       await copy.until(() => copy.quiet);
       await this.deps.failpoints.reach('before-deactivate-commit');
-      await this.deps.copies.change(
-        () => [copy],
-        () => this.deps.copies.save([{ copy, record: { ...copy.record, state: 'Inactive' } }]),
-      );
+      await this.setState(copy, 'Inactive');
+      await this.deps.failpoints.reach('after-deactivate-commit');
     } catch (thrown) {
+      // What was handed over meanwhile is gone, whatever the caller is told.
+      if (!copy.owns(copy.meta)) return;
+      await this.setState(copy, 'Active');
       this.deps.copies.setAdmitting(copy, true);
       throw thrown;
     }
-    await this.deps.failpoints.reach('after-deactivate-commit');
+  }
+
+  private async setState(copy: Copy, state: CopyRecord['state']): Promise<void> {
+    const { copies } = this.deps;
+    await copies.change(
+      () => [copy],
+      async () => {
+        if (copy.record.state === state || (state === 'Active' && !copy.owns(copy.meta))) return;
+        await copies.save([{ copy, record: { ...copy.record, state } }]);
+      },
+    );
   }
 
   async drop(range: RangeMeta, ctx: CommandContext): Promise<void> {
@@ -362,12 +452,30 @@ export class KvRangeService implements RangeService {
 
   /** Opens a link, after stopping any other on this node that would write the same keys. */
   private async startLink(copy: Copy, candidate: Candidate, resumeAfter: number | undefined): Promise<Link> {
-    for (const [other, links] of [...this.links]) {
-      for (const link of links) {
-        if (overlaps(link.span, candidate.span)) await this.closeLink(other, link);
-      }
-    }
+    await this.stopOverlapping(candidate.span, copy);
     return this.openLink(copy, candidate, resumeAfter);
+  }
+
+  /**
+   * Ends every link that would write keys of `span`. What other copies than `keeper`
+   * had followed so far counts for nothing any more, for newer keys come from elsewhere.
+   */
+  private async stopOverlapping(span: Interval, keeper?: Copy): Promise<void> {
+    for (;;) {
+      const [open] = [...this.links].flatMap(([copy, links]) => links.filter((link) => overlaps(link.span, span)).map((link) => ({ copy, link })));
+      const noted = this.deps.copies.overlapping(span, keeper).find(({ record }) => record.links.some((link) => !link.plain && overlaps(link, span)));
+      if (open) await this.closeLink(open.copy, open.link);
+      else if (noted) await this.forgetLinks(noted, span);
+      else return;
+    }
+  }
+
+  private async forgetLinks(copy: Copy, span: Interval): Promise<void> {
+    const { copies } = this.deps;
+    await copies.change(
+      () => [copy],
+      () => copies.save([{ copy, record: { ...copy.record, links: copy.record.links.filter((link) => link.plain || !overlaps(link, span)) } }]),
+    );
   }
 
   private openLink(copy: Copy, candidate: Candidate, resumeAfter: number | undefined): Link {
@@ -389,9 +497,11 @@ export class KvRangeService implements RangeService {
   }
 
   private linkRecords(copy: Copy): CopyRecord['links'] {
-    return this.linksOf(copy).flatMap(({ range, address, span, resumableAt }) =>
+    const plain = copy.record.links.filter((link) => link.plain);
+    const followed = this.linksOf(copy).flatMap(({ range, address, span, resumableAt }) =>
       resumableAt === undefined ? [] : [{ start: span.start, end: span.end, range, address, offset: resumableAt }],
     );
+    return [...plain, ...followed];
   }
 
   private async closeLink(copy: Copy, link: Link): Promise<void> {
@@ -444,9 +554,38 @@ export function sourcesFor(
 }
 
 function refuseOwner(copy: Copy, ctx: CommandContext): void {
-  if (copy.record.owned.length === 0 || ctx.epoch === 0 || ctx.force) return;
+  if (copy.record.owned.length === 0 || copy.record.dumped || ctx.epoch === 0 || ctx.force) return;
   const spans = copy.record.owned.map(formatInterval).join(' ');
   throw new AppError('FAILED_PRECONDITION', `this copy alone may write ${spans}: it has to be handed over before it can be dropped`);
+}
+
+/** What a record still says once the right to write `span` is another copy's on this node; undefined when it is the same. */
+function withoutSpan(record: CopyRecord, span: Interval): CopyRecord | undefined {
+  const touched = [...record.owned, ...record.handed, ...record.links].some((part) => overlaps(part, span));
+  if (!touched) return undefined;
+  return {
+    ...record,
+    owned: subtractAll(record.owned, [span]),
+    handed: without(record.handed, span),
+    links: record.links.filter((link) => !overlaps(link, span)),
+  };
+}
+
+function without(handed: CopyRecord['handed'], span: Interval): CopyRecord['handed'] {
+  return handed.flatMap((given) => subtract(given, [span]).map(({ start, end }) => ({ ...given, start, end })));
+}
+
+/**
+ * Up to where the data of `span` is known to be complete: offsets grow along the way
+ * of a right to write, whichever range's log it passes through. Undefined when
+ * nothing is known, and a snapshot has to be had.
+ */
+function resumePoint(copy: Copy, links: readonly Link[], span: Interval): number | undefined {
+  const link = links.find((other) => overlaps(other.span, span));
+  if (link) return covers(link.span, span) ? link.resumableAt : undefined;
+  const saved = copy.record.links.find((other) => overlaps(other, span));
+  if (saved) return covers(saved, span) && !saved.plain ? saved.offset : undefined;
+  return coversSpan(copy.record.handed, span) ? copy.committedOffset : undefined;
 }
 
 function givenTo(copy: Copy, link: Link): CopyRecord['handed'] {

@@ -1,11 +1,13 @@
 import * as grpc from '@grpc/grpc-js';
 import { FollowClient, type FollowRequest, type FollowResponse, FollowService } from '../../proto/gen/kv/follow.js';
+import { KVClient } from '../../proto/gen/kv/kv.js';
 import { channelOptions } from '../../proto/channel.js';
 import { addService, failCall, send } from '../../proto/serve.js';
 import { fromServiceError } from '../../proto/status.js';
+import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
-import type { FollowConnection, FollowTransport, SourceChannel } from '../follow/messages.js';
+import type { FollowConnection, FollowTransport, PeerDump, SourceChannel } from '../follow/messages.js';
 import { FollowSource, type SourceDeps } from '../follow/source.js';
 import { toFollowerFromWire, toFollowerWire, toSourceFromWire, toSourceWire } from './follow-convert.js';
 
@@ -80,6 +82,26 @@ export function grpcFollowTransport(): FollowTransport {
     };
     return connection;
   };
+}
+
+/** A source that cannot be followed sends all of a range in one answer. */
+const DUMP_MS_MAX = 30_000;
+
+export function grpcPeerDump(clock: Clock): PeerDump {
+  return (address, range, signal) =>
+    new Promise((resolve, reject) => {
+      const client = new KVClient(address, grpc.credentials.createInsecure(), channelOptions());
+      const call = client.dump({ rangeIdent: BigInt(range) }, new grpc.Metadata(), { deadline: clock.wallMs() + DUMP_MS_MAX }, (error, answer) => {
+        signal.removeEventListener('abort', onAbort);
+        client.close();
+        if (error) reject(fromServiceError(error));
+        else resolve(answer.pairs);
+      });
+      const onAbort = (): void => {
+        call.cancel();
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+    });
 }
 
 /** Reading pauses the stream while a message is worked on, so a slow disk holds the source back. */

@@ -57,14 +57,21 @@ function failure(error: AppError): PipeReply {
 
 function dumpHandler(data: KeyValues): grpc.handleUnaryCall<Buffer, Buffer> {
   return (call, callback) => {
-    try {
-      const { rangeIdent } = decodeDump(call.request);
-      const pairs = data.dump(rangeIdFromWire(rangeIdent, 'range_ident')).map(({ key, value }) => ({ key, value }));
-      callback(null, Buffer.from(DumpResponse.encode({ pairs }).finish()));
-    } catch (thrown) {
-      callback(toServiceError(thrown));
-    }
+    answerDump(data, call.request).then(
+      (answer) => {
+        callback(null, answer);
+      },
+      (thrown: unknown) => {
+        callback(toServiceError(thrown));
+      },
+    );
   };
+}
+
+async function answerDump(data: KeyValues, request: Buffer): Promise<Buffer> {
+  const { rangeIdent } = decodeDump(request);
+  const pairs = await data.dump(rangeIdFromWire(rangeIdent, 'range_ident'));
+  return Buffer.from(DumpResponse.encode({ pairs: pairs.map(({ key, value }) => ({ key, value })) }).finish());
 }
 
 function decodeDump(bytes: Buffer): DumpRequest {

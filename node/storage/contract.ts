@@ -123,6 +123,7 @@ export function storageContract(name: string, harness: { open(): Storage; reopen
           owned: [span('a', 'b')],
           handed: [{ ...span('b', ''), range: 4, node: 'n', incarnation: 'i', address: 'h:1', epoch: 5, offset: 8 }],
           links: [{ ...span('', 'c'), range: 2, address: 'h:2', offset: 77 }],
+          dumped: false,
         };
         await storage.commit({ copies: [record], fences: [{ range: 3, epoch: 12 }], term: 7, apply: [write(1, 'a', 'v')] });
         await storage.close();

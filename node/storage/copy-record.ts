@@ -24,6 +24,8 @@ export interface CopyRecord {
   readonly handed: readonly HandedSpan[];
   /** What the copy follows. */
   readonly links: readonly LinkRecord[];
+  /** A peer that cannot follow took its data from here, and may have become active: no Activate since. */
+  readonly dumped: boolean;
 }
 
 export interface HandedSpan extends Interval {
@@ -43,6 +45,8 @@ export interface LinkRecord extends Interval {
   readonly address: string;
   /** Everything up to here is durable in this copy. */
   readonly offset: number;
+  /** The source cannot be followed: its data is fetched when this copy becomes active. */
+  readonly plain?: boolean;
 }
 
 interface SpanJson {

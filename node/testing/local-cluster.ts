@@ -40,6 +40,11 @@ export class LocalCluster {
     const node = new KvNode({
       storage: life.storage(disk),
       transport: this.transport(ident, life),
+      peerDump: async (to, range) => {
+        const node = this.nodes.get(to);
+        if (!node || this.cuts.has(`${ident}-${to}`)) throw new AppError('UNAVAILABLE', `${to} cannot be reached`);
+        return node.data.dump(range);
+      },
       clock: life.clock(this.options.clock ?? systemClock),
       logger: silentLogger,
       ident,

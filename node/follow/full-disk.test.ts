@@ -1,0 +1,86 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { AppError } from '../../runtime/errors.js';
+import { MemoryStorage } from '../storage/memory.js';
+import type { Commit } from '../storage/storage.js';
+import { LocalCluster, at, command, get, meta, put } from '../testing/local-cluster.js';
+
+const whole = meta(1);
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** A disk that is full for the commits that `isTooMuch` says. */
+class FullDisk extends MemoryStorage {
+  isTooMuch: (commit: Commit) => boolean = () => false;
+
+  override async commit(commit: Commit): Promise<void> {
+    const refused = this.isTooMuch(commit);
+    await super.commit(refused ? {} : commit);
+    if (refused) throw new AppError('RESOURCE_EXHAUSTED', 'the disk is full');
+  }
+}
+
+describe('a disk that is full for a while', () => {
+  let cluster: LocalCluster;
+  afterEach(() => {
+    cluster.killAll();
+  });
+
+  async function following(): Promise<{ disk: FullDisk; sourceDisk: FullDisk }> {
+    const disk = new FullDisk('disk B', turn);
+    const sourceDisk = new FullDisk('disk A', turn);
+    cluster = new LocalCluster({ storage: (ident) => ({ A: sourceDisk, B: disk })[ident] ?? new FullDisk('another', turn) });
+    const a = cluster.start('A');
+    await command(a, { command: 'Prepare', meta: whole, epoch: 1, parents: [], initial: true });
+    await command(a, { command: 'Activate', id: 1, epoch: 1, force: false, sources: [], initial: true });
+    const b = cluster.start('B');
+    await command(b, { command: 'Prepare', meta: whole, epoch: 2, parents: [at(whole, 'A')], initial: false });
+    return { disk, sourceDisk };
+  }
+
+  it('costs a follower nothing, also when it dies before it could begin again', async () => {
+    const { disk } = await following();
+    const a = cluster.node('A');
+    let refused = false;
+    disk.isTooMuch = ({ appends }) => {
+      const isLost = appends?.some(({ records }) => records.some(({ key }) => key.toString() === 'lost')) ?? false;
+      refused ||= isLost;
+      return isLost && refused;
+    };
+    const writes = [put(a, 'lost', '1')];
+    await turn();
+    writes.push(put(a, 'kept', '2'));
+    await Promise.all(writes);
+    await expect.poll(() => refused).toBe(true);
+    cluster.kill('B');
+    disk.isTooMuch = () => false;
+    const b = cluster.start('B');
+    await command(a, { command: 'Deactivate', id: 1, epoch: 3 });
+    expect(await command(b, { command: 'Activate', id: 1, epoch: 3, force: false, sources: [at(whole, 'A')], initial: false })).toMatchObject({ state: 'Active' });
+    expect([get(b, 'lost'), get(b, 'kept')]).toEqual(['1', '2']);
+  });
+
+  it('refuses writes, not reads, and followers still catch up behind the refused ones', async () => {
+    const { sourceDisk } = await following();
+    const a = cluster.node('A');
+    await put(a, 'k', '1');
+    sourceDisk.isTooMuch = () => true;
+    await expect(put(a, 'k', '2')).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+    expect(get(a, 'k')).toBe('1');
+    sourceDisk.isTooMuch = () => false;
+    const c = cluster.start('C');
+    expect(await command(c, { command: 'Prepare', meta: whole, epoch: 2, parents: [at(whole, 'A')], initial: false })).toMatchObject({ state: 'Inactive' });
+    expect(await put(a, 'k', '3')).toEqual({ epoch: 1, offset: 3 });
+    expect(get(a, 'k')).toBe('3');
+  });
+
+  it('keeps an epoch from counting as kept', async () => {
+    const { sourceDisk } = await following();
+    const a = cluster.node('A');
+    sourceDisk.isTooMuch = ({ fences }) => fences !== undefined;
+    await expect(command(a, { command: 'Deactivate', id: 1, epoch: 7 })).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+    await expect(command(a, { command: 'Deactivate', id: 1, epoch: 7 })).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+    expect(a.rangelet.stateOf(1)).toBe('Active');
+    sourceDisk.isTooMuch = () => false;
+    expect(await command(a, { command: 'Deactivate', id: 1, epoch: 7 })).toMatchObject({ state: 'Inactive' });
+    expect(sourceDisk.fences().get(1)).toBe(7);
+  });
+});
