@@ -108,3 +108,13 @@ test('a file in the place of the directory, and a directory that cannot be writt
   await chmod(base, 0o500);
   await expect(lock()).rejects.toMatchObject({ code: 'PERMISSION_DENIED' });
 });
+
+test('makes the directory, with its parents', async () => {
+  const held = await lock(join(base, 'a', 'b', 'c'));
+  expect(await readdir(join(base, 'a', 'b', 'c'))).toHaveLength(1);
+  await held.release();
+});
+
+test.skipIf(process.platform !== 'linux')('says so where nothing can be made', async () => {
+  await expect(lock('/proc/nothing/can/be')).rejects.toMatchObject({ message: expect.stringContaining('/proc/nothing/can/be') as string });
+});

@@ -1,7 +1,7 @@
-import { mkdir, readdir, unlink } from 'node:fs/promises';
+import { access, mkdir, readdir, unlink } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { closeSync, openSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Clock } from './clock.js';
 import { sleep } from './clock.js';
 import { AppError, messageOf } from './errors.js';
@@ -41,7 +41,7 @@ type Contender =
 /** Rejects with FAILED_PRECONDITION when another process, or this one, has the directory. */
 export async function lockDirectory(options: DirectoryLockOptions): Promise<DirectoryLock> {
   const { directory, clock, random } = options;
-  await mkdir(directory, { recursive: true }).catch((thrown: unknown) => {
+  await makeDirectory(resolve(directory)).catch((thrown: unknown) => {
     throw unusable(directory, thrown);
   });
   const short = new ShortPath(directory);
@@ -68,6 +68,28 @@ export async function lockDirectory(options: DirectoryLockOptions): Promise<Dire
   state.held = true;
   server.unref();
   return { release };
+}
+
+/** With its parents. Node's own way of doing so never ends where nothing can be made, as below /proc. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (thrown) {
+    const { code } = thrown as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT' || (await isThere(dirname(path)))) throw thrown;
+    await makeDirectory(dirname(path));
+    await mkdir(path).catch((again: unknown) => {
+      if ((again as NodeJS.ErrnoException).code !== 'EEXIST') throw again;
+    });
+  }
+}
+
+function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 interface Look {
