@@ -3,10 +3,17 @@
 # each wait looks at what it waits for, and has an end.
 #
 #   setup()    { start_cluster; }          arguments go to bin/dev
-#   teardown() { stop_cluster; }
+#   teardown() { stop_cluster; stop_consul; }
+#
+# The same in setup_file and teardown_file shares one cluster among the tests of a file.
 
 ROOT=$(cd -P "$BATS_TEST_DIRNAME/../.." && pwd)
-unset CONSUL_HTTP_ADDR COORDINATION DATA_DIR IDENT LISTEN BASE_PORT PORT
+# A cluster that the file's set-up started is this test's too; what else is set is somebody else's.
+[[ -n ${CLUSTER_STARTED:-} ]] || unset COORDINATION BASE_PORT DATA DEV_LOG DEV_PID CONSUL_PID CONSUL_PORTS
+unset CONSUL_HTTP_ADDR DATA_DIR IDENT LISTEN PORT
+
+# Of this test, or of this file's set-up.
+SCRATCH=${BATS_TEST_TMPDIR:-${BATS_FILE_TMPDIR:-}}
 
 # How long any one thing may take. A healthy machine needs a small part of it.
 PATIENCE_S=${PATIENCE_S:-60}
@@ -49,31 +56,34 @@ free_base_port() {
 # until every process says that it is ready. Sets BASE_PORT and DATA. COORDINATION
 # says which, if it is not embedded. A cluster that stopped comes back with its data.
 start_cluster() {
-  DATA=${DATA:-$BATS_TEST_TMPDIR/data}
-  DEV_LOG=${DEV_LOG:-$BATS_TEST_TMPDIR/dev.log}
+  export DATA=${DATA:-$SCRATCH/data} DEV_LOG=${DEV_LOG:-$SCRATCH/dev.log} BASE_PORT DEV_PID CLUSTER_STARTED=yes
   local attempt keep=${BASE_PORT:-}
   for attempt in 1 2 3 4 5; do
     [[ -n $keep ]] || BASE_PORT=$(free_base_port)
-    : >"$DEV_LOG"
+    : >>"$DEV_LOG"
+    LOG_FROM=$(($(wc -l <"$DEV_LOG") + 1))
     "$ROOT/bin/dev" --base-port "$BASE_PORT" --data-dir "$DATA" --coordination "${COORDINATION:-embedded}" "$@" >>"$DEV_LOG" 2>&1 3>&- &
     DEV_PID=$!
     until_true 'the cluster is ready' cluster_settled || { show_log; return 1; }
-    grep -q 'all ready after' "$DEV_LOG" && return
+    since_start | grep -q 'all ready after' && return
     # Somebody took one of the ports after we had looked.
-    grep -q 'is taken by another process' "$DEV_LOG" && [[ -z $keep ]] && stop_cluster && continue
+    since_start | grep -q 'is taken by another process' && [[ -z $keep ]] && stop_cluster && continue
     show_log
     return 1
   done
   return 1
 }
 
-cluster_settled() { grep -Eq 'all ready after|is taken by another process' "$DEV_LOG" || dead "$DEV_PID"; }
+cluster_settled() { since_start | grep -Eq 'all ready after|is taken by another process' || dead "$DEV_PID"; }
+since_start() { tail -n "+$LOG_FROM" "$DEV_LOG"; }
 
 show_log() { sed 's/^/# /' "$DEV_LOG" >&2; }
 
 # stop_cluster: as Ctrl-C does; then whatever was started again by hand. Safe to call twice.
 stop_cluster() {
   local pid
+  # What a test of the file started again, the set-up of the file does not know.
+  if [[ -f ${DATA:-}/run/again ]]; then AGAIN_PIDS+=" $(<"$DATA/run/again")" && rm "$DATA/run/again"; fi
   for pid in ${AGAIN_PIDS:-} ${DEV_PID:-}; do
     kill -TERM "$pid" 2>/dev/null || continue
     PATIENCE_S=20 until_true "process $pid stopped" dead "$pid" || kill -9 "$pid"
@@ -109,8 +119,8 @@ start_again() {
   coordination=${COORDINATION:-embedded}
   [[ $coordination != embedded || $entry == controller ]] || coordination=embedded://localhost:$BASE_PORT
   (cd "$ROOT" && PORT=$port COORDINATION=$coordination DATA_DIR=$data LOG_FORMAT=bare exec sh -c "exec $command") >>"$DEV_LOG" 2>&1 3>&- &
-  AGAIN_PIDS="${AGAIN_PIDS:-} $!"
   mkdir -p "$DATA/run"
+  echo $! >>"$DATA/run/again"
   echo $! >"$DATA/run/$name.pid"
   wait_ready "$port"
 }
@@ -137,35 +147,128 @@ wait_ready() {
 }
 
 # rctl <arguments…>: rangerctl for this cluster.
-rctl() { RANGERCTL_ADDR=localhost:$(port_of controller.1) RANGERCTL_PROXY=localhost:$(port_of proxy.1) "$ROOT/bin/rangerctl" "$@"; }
+rctl() { RANGERCTL_ADDR=localhost:$BASE_PORT RANGERCTL_PROXY=localhost:$((BASE_PORT + 100)) "$ROOT/bin/rangerctl" "$@"; }
 
 # json '<expression over it>': reads JSON on standard input, as `jq` would, which may not be there.
 json() { node -e 'const it = JSON.parse(require("fs").readFileSync(0, "utf8")); const out = eval(process.argv[1]); console.log(typeof out === "string" ? out : JSON.stringify(out));' "$1"; }
 
-# start_consul: a real agent on free ports; sets COORDINATION. stop_consul ends it.
+# start_consul: a real agent on free ports; sets COORDINATION. stop_consul ends it. One
+# that was stopped comes back on its ports, with its data unless CONSUL_KEEPS is empty.
 start_consul() {
-  local ports port
-  ports=$(node -e '
-    const { createServer } = require("net");
-    Promise.all([1, 2, 3, 4].map(() => new Promise((resolve) => { const s = createServer().listen(0, "127.0.0.1", () => resolve(s)); })))
-      .then((servers) => { console.log(servers.map((s) => s.address().port).join(" ")); servers.forEach((s) => s.close()); });')
-  set -- $ports
-  port=$1
-  "$("$ROOT/bin/consul")" agent -dev -bind 127.0.0.1 -client 127.0.0.1 -http-port "$1" -server-port "$2" \
-    -serf-lan-port "$3" -serf-wan-port "$4" -dns-port -1 -grpc-port -1 >"$BATS_TEST_TMPDIR/consul.log" 2>&1 3>&- &
-  CONSUL_PID=$!
-  COORDINATION=consul://127.0.0.1:$port
-  until_true 'Consul has a leader' consul_leads "$port"
+  export CONSUL_PID COORDINATION CONSUL_PORTS
+  local attempt binary keep=${CONSUL_PORTS:-}
+  binary=$("$ROOT/bin/consul")
+  for attempt in 1 2 3; do
+    [[ -n $keep ]] || CONSUL_PORTS=$(free_ports 4)
+    run_consul "$binary" $CONSUL_PORTS
+    until_true 'Consul has a leader' consul_settled || { cat "$SCRATCH/consul.log" >&2; return 1; }
+    alive "$CONSUL_PID" && return
+    [[ -z $keep ]] || break
+  done
+  cat "$SCRATCH/consul.log" >&2
+  return 1
 }
 
+run_consul() {
+  local mode=(-dev)
+  [[ -z ${CONSUL_KEEPS=yes} ]] || mode=(-server -bootstrap-expect 1 -data-dir "$SCRATCH/consul")
+  "$1" agent "${mode[@]}" -bind 127.0.0.1 -client 127.0.0.1 -http-port "$2" -server-port "$3" \
+    -serf-lan-port "$4" -serf-wan-port "$5" -dns-port -1 -grpc-port -1 -log-level warn >"$SCRATCH/consul.log" 2>&1 3>&- &
+  CONSUL_PID=$!
+  COORDINATION=consul://127.0.0.1:$2
+}
+
+consul_settled() { dead "$CONSUL_PID" || consul_leads; }
+
 consul_leads() {
-  alive "$CONSUL_PID" || { cat "$BATS_TEST_TMPDIR/consul.log" >&2; return 1; }
-  node -e 'fetch(`http://127.0.0.1:${process.argv[1]}/v1/status/leader`).then((r) => r.json()).then((leader) => process.exit(leader ? 0 : 1), () => process.exit(1))' "$1"
+  node -e 'fetch(process.argv[1].replace("consul", "http") + "/v1/status/leader").then((r) => r.json()).then((leader) => process.exit(leader ? 0 : 1), () => process.exit(1))' "$COORDINATION"
 }
 
 stop_consul() {
   [[ -n ${CONSUL_PID:-} ]] || return 0
   kill -9 "$CONSUL_PID" 2>/dev/null || true
   wait "$CONSUL_PID" 2>/dev/null || true
+  until_true 'Consul is gone' dead "$CONSUL_PID"
   CONSUL_PID=''
+}
+
+# free_ports <count>: on one line
+free_ports() {
+  node -e '
+    const { createServer } = require("net");
+    Promise.all(Array.from({ length: Number(process.argv[1]) }, () => new Promise((resolve) => { const s = createServer().listen(0, "127.0.0.1", () => resolve(s)); })))
+      .then((servers) => { console.log(servers.map((s) => s.address().port).join(" ")); servers.forEach((s) => s.close()); });' "$1"
+}
+
+# start_on embedded|consul <arguments of bin/dev…>: a cluster on that coordination.
+start_on() {
+  [[ $1 != consul ]] || start_consul
+  start_cluster "${@:2}"
+}
+
+stop_all() {
+  stop_cluster
+  stop_consul
+}
+
+# each_test <group>: registers every function test_* as a test, in the order in which they
+# stand; its words are its name.
+each_test() {
+  local name words
+  shopt -s extdebug
+  local names
+  names=$(for name in $(compgen -A function test_); do declare -F "$name"; done | sort -k2,2n | cut -d' ' -f1)
+  shopt -u extdebug
+  for name in $names; do
+    words=${name#test_}
+    bats_test_function --description "$1: ${words//_/ }" -- "$name"
+  done
+}
+
+# address_of node.1
+address_of() { echo "localhost:$(port_of "$1")"; }
+
+# kv put|check <address> <prefix>:<count>:<bytes>…: many keys; values follow from keys
+kv() { node "$ROOT/test/e2e/tools/kv.mjs" "$@"; }
+
+# start_hammer <arguments…>: in the background, through the proxy, until stop_hammer, which
+# fails on any error, wrong or missing value; what may fail is said by a --max-errors.
+start_hammer() {
+  HAMMER_REPORT=$SCRATCH/hammer.json
+  "$ROOT/bin/hammer" --addr "$(address_of proxy.1)" --max-errors 0 --json "$@" >"$HAMMER_REPORT" 2>"$SCRATCH/hammer.err" 3>&- &
+  HAMMER_PID=$!
+}
+
+stop_hammer() {
+  local code=0
+  kill -INT "$HAMMER_PID"
+  wait "$HAMMER_PID" || code=$?
+  if [[ $code -ne 0 ]]; then
+    cat "$HAMMER_REPORT" "$SCRATCH/hammer.err" >&2
+    return 1
+  fi
+  json 'it.passed && it.wrong === 0 && it.missing === 0 && it.verification.unreadable === 0 ? `${it.operations.all.ok} requests, longest gap ${it.longest_gap_ms} ms` : process.exit(1)' <"$HAMMER_REPORT"
+}
+
+# owner_of <range>: the ident of the node on which it is active, if it is.
+owner_of() { rctl range "$1" | json 'it.placements.filter((p) => p.placement.state === "PS_ACTIVE").map((p) => p.placement.node).join()'; }
+owned_by() { [[ $(owner_of "$1" 2>/dev/null) == "$2" ]]; }
+
+# layout: `1:14200 2:14201`, the ranges that serve and where they do, in the order of their keys.
+layout() {
+  rctl ranges | json 'it.ranges.filter((r) => r.state === "RS_ACTIVE")
+    .sort((a, b) => Buffer.compare(Buffer.from(a.meta.start, "base64"), Buffer.from(b.meta.start, "base64")))
+    .map((r) => `${r.meta.ident}:${r.placements.filter((p) => p.range_info?.serving).map((p) => p.placement.node).join("+")}`).join(" ")'
+}
+is_layout() { [[ $(layout 2>/dev/null) == "$*" ]]; }
+becomes() { until_true "the ranges are at $*" is_layout "$@" || { layout >&2; return 1; }; }
+
+# refused <exit code> <part of the message> <command…>: one that must fail, with that said.
+refused() {
+  local code=$1 part=$2
+  shift 2
+  run --separate-stderr "$@"
+  [[ $status -eq $code && $output$stderr == *"$part"* ]] && return
+  printf 'wanted exit code %s and "%s", got %s and:\n%s\n%s\n' "$code" "$part" "$status" "$output" "$stderr" >&2
+  return 1
 }

@@ -1,0 +1,7 @@
+load helpers
+load crash
+
+setup() { start_on consul; }
+teardown() { stop_all; }
+
+each_test consul

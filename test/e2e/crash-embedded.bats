@@ -1,0 +1,7 @@
+load helpers
+load crash
+
+setup() { start_on embedded; }
+teardown() { stop_all; }
+
+each_test embedded

@@ -1,0 +1,119 @@
+# Processes that are killed, or told to stop, in the middle of something. Each test has
+# a cluster of its own.
+
+bats_require_minimum_version 1.5.0
+
+# keys_everywhere: three ranges, one a node, with keys in each. Their layout is in LAYOUT.
+keys_everywhere() {
+  kv put "$(address_of proxy.1)" a:200:100 n:200:100 z:200:100
+  rctl split 1 m "$(port_of node.1)" "$(port_of node.2)"
+  rctl split 3 t "$(port_of node.2)" "$(port_of node.3)"
+  LAYOUT="2:$(port_of node.1) 4:$(port_of node.2) 5:$(port_of node.3)"
+  becomes $LAYOUT
+}
+keys_are_there() { kv check "$(address_of proxy.1)" a:200:100 n:200:100 z:200:100; }
+
+test_a_move_goes_on_after_its_controller_was_killed_in_the_middle() {
+  kv put "$(address_of proxy.1)" a:200:100 n:200:100 z:200:100
+  local from to
+  from=$(owner_of 1)
+  to=$(port_of node.3)
+  [[ $from != "$to" ]] || to=$(port_of node.2)
+  local held=node.$((to - BASE_PORT - 200 + 1))
+  # A destination that stands still holds the move where it is.
+  kill -STOP "$(pid_of "$held")"
+  rctl --steps move 1 "$to" >"$BATS_TEST_TMPDIR/move" 2>&1 3>&- &
+  local move=$!
+  until_true 'the move has begun' grep -q 'New -> Pending' "$BATS_TEST_TMPDIR/move"
+  kill_hard controller.1
+  kill -CONT "$(pid_of "$held")"
+  ! wait "$move"
+  grep -q 'lost the connection\|cannot reach' "$BATS_TEST_TMPDIR/move"
+  # Without a controller everything serves on.
+  keys_are_there
+  start_again controller.1
+  becomes "1:$to"
+  keys_are_there
+  until_true 'the source has dropped its copy' no_ranges_on "$from"
+  # And the next operation is taken.
+  rctl move 1 "$from"
+  keys_are_there
+}
+
+no_ranges_on() { [[ $(rctl node "$1" | json 'it.ranges.length') == 0 ]]; }
+
+test_controllers_killed_at_each_step_of_moves_under_load() {
+  keys_everywhere
+  start_hammer
+  local step to here
+  to=("$(port_of node.2)" "$(port_of node.3)" "$(port_of node.1)")
+  here=0
+  for step in 'New -> Pending' 'Active -> Inactive' 'Inactive -> Active'; do
+    rctl --steps move 2 "${to[here]}" >/dev/null 2>"$BATS_TEST_TMPDIR/steps" 3>&- &
+    local move=$!
+    until_true "the step $step" grep -q -- "$step" "$BATS_TEST_TMPDIR/steps"
+    kill_hard controller.1
+    wait "$move" || true
+    start_again controller.1
+    becomes "2:${to[here]}" "${LAYOUT#* }"
+    here=$((here + 1))
+  done
+  stop_hammer
+  keys_are_there
+}
+
+test_everything_is_there_after_every_process_was_killed_and_started_again() {
+  keys_everywhere
+  start_hammer
+  until_true 'the hammer writes' some_writes
+  kill -INT "$HAMMER_PID"
+  wait "$HAMMER_PID"
+  local name
+  for name in controller.1 proxy.1 node.1 node.2 node.3; do kill -9 "$(pid_of $name)"; done
+  stop_cluster
+  start_cluster
+  # Served at once, and without anybody doing anything.
+  keys_are_there
+  becomes $LAYOUT
+  rctl put after all
+  [[ $(rctl get after) == all ]]
+  rctl move 2
+  keys_are_there
+}
+
+some_writes() { [[ $(rctl node "$(port_of node.1)" | json 'it.ranges.reduce((n, r) => n + Number(r.info?.info?.keys ?? 0), 0) > 200') == true ]]; }
+
+test_a_node_that_was_killed_serves_again_and_has_lost_nothing() {
+  keys_everywhere
+  # What was on its way when the node died may fail; nothing may be lost.
+  start_hammer --max-errors 1000000
+  local name
+  for name in node.1 node.3; do
+    kill_hard $name
+    start_again $name
+    until_true "$name serves" is_layout $LAYOUT
+  done
+  stop_hammer
+  keys_are_there
+}
+
+test_SIGTERM_finishes_what_is_in_flight_leaves_discovery_and_exits_with_0() {
+  keys_everywhere
+  start_hammer
+  local name ident
+  for name in node.2 node.3; do
+    ident=$(port_of $name)
+    kill -TERM "$(pid_of $name)"
+    until_true "$name exits with 0" grep -Eq "$name (stopped|died|ended).*exit code 0" "$DEV_LOG"
+    # Gone from the list at once, not when somebody misses it.
+    ! rctl nodes | json 'it.nodes.map((n) => n.node.ident).join()' | grep -q "$ident"
+    start_again $name
+  done
+  # The hammer met no error: its requests were finished, or held until the node was back.
+  stop_hammer
+  keys_are_there
+  for name in proxy.1 controller.1; do
+    kill -TERM "$(pid_of $name)"
+    until_true "$name exits with 0" grep -Eq "$name (stopped|died|ended).*exit code 0" "$DEV_LOG"
+  done
+}
