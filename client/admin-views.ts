@@ -29,6 +29,7 @@ export function rangeView(wire: RangeResponse, field: string): RangeView {
     placements: wire.placements.map((placement, i) => placementView(placement, ours ? undefined : i, `${field}.placements[${i}]`)),
     epoch: epochFromWire(wire.epoch, `${field}.epoch`),
     waiting: wire.waiting,
+    unavailableMs: wire.unavailable ? countFromWire(wire.unavailableMs, `${field}.unavailable_ms`) : undefined,
   };
 }
 
@@ -45,8 +46,8 @@ function placementView(wire: PlacementWithRangeInfo, position: number | undefine
 
 export function nodeView(wire: NodeResponse, field: string): NodeView {
   if (!wire.node) throw new AppError('INVALID_ARGUMENT', `${field}.node: is missing`);
-  const { ident, address, wantDrain, reachable, incarnation } = wire.node;
-  return { ident, address, wantDrain, reachable, incarnation, ranges: wire.ranges.map((range, i) => nodeRangeView(range, `${field}.ranges[${i}]`)) };
+  const { ident, address, wantDrain, reachable, incarnation, cordoned, trouble } = wire.node;
+  return { ident, address, wantDrain, reachable, incarnation, cordoned, trouble, ranges: wire.ranges.map((range, i) => nodeRangeView(range, `${field}.ranges[${i}]`)) };
 }
 
 function nodeRangeView(wire: NodeRange, field: string): NodeRangeView {

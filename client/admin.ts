@@ -5,13 +5,16 @@ import type { RangeInfo } from '../model/report.js';
 import type { PlacementState, RangeState } from '../model/states.js';
 import { channelOptions } from '../proto/channel.js';
 import {
+  type ClusterEvent,
   DebugService,
+  type DrainEvent,
   type NodeResponse,
   OperationsService,
   OrchestratorService,
   type RangeResponse,
   type RunEvent,
   RunRequest,
+  type StatusResponse,
 } from '../proto/gen/ranger/controller.js';
 import type { JsonValue } from '../proto/protojson.js';
 import { fromServiceError } from '../proto/status.js';
@@ -24,7 +27,15 @@ export type Query =
   | { readonly kind: 'ranges' }
   | { readonly kind: 'range'; readonly range: RangeId }
   | { readonly kind: 'nodes' }
-  | { readonly kind: 'node'; readonly node: NodeIdent };
+  | { readonly kind: 'node'; readonly node: NodeIdent }
+  | { readonly kind: 'status' };
+
+/** What an operator can say of a node, or of a range whose data is lost; answered when it is written down. */
+export type Order =
+  | { readonly kind: 'drain' | 'undrain' | 'cordon' | 'uncordon'; readonly node: NodeIdent }
+  | { readonly kind: 'reset'; readonly range: RangeId; readonly acceptDataLoss: boolean };
+
+export { type ClusterEvent, type DrainEvent, type StatusItem, type StatusResponse, StatusResponse_Health } from '../proto/gen/ranger/controller.js';
 
 /** What can be ordered. Where a node is left out, the controller chooses. */
 export type Operation =
@@ -43,6 +54,8 @@ export interface RangeView {
   readonly epoch: number;
   /** Why nothing happens, when something should; empty when all is well. */
   readonly waiting: string;
+  /** For how long its keys cannot be read or written; undefined when they can. */
+  readonly unavailableMs: number | undefined;
 }
 
 export interface PlacementView {
@@ -59,6 +72,9 @@ export interface NodeView {
   readonly wantDrain: boolean;
   readonly reachable: boolean;
   readonly incarnation: string;
+  readonly cordoned: boolean;
+  /** Why it is not reachable; empty when it is. */
+  readonly trouble: string;
   readonly ranges: readonly NodeRangeView[];
 }
 
@@ -165,6 +181,53 @@ export class AdminClient {
     return { elapsedMs: this.#clock.now() - beginMs, keys: 0, bytes: 0, ranges: [] };
   }
 
+  async status(options: AdminCallOptions = {}): Promise<StatusResponse> {
+    return OperationsService.status.responseDeserialize(await this.#query({ kind: 'status' }, options));
+  }
+
+  /** Answers what was done, for people; of a drain only that it was written down. */
+  async order(order: Exclude<Order, { kind: 'drain' }>, options: AdminCallOptions = {}): Promise<{ readonly changed: boolean; readonly text: string }> {
+    const { path, bytes } = encodeOrder(order);
+    const answer = await this.#unary(path, bytes, options);
+    if (order.kind === 'reset') return { changed: true, text: OperationsService.reset.responseDeserialize(answer).lost };
+    return { changed: OperationsService.cordon.responseDeserialize(answer).changed, text: '' };
+  }
+
+  /** Drains a node, and tells how far that is until nothing is left on it. Aborting ends the reports, not the drain. */
+  async drain(node: NodeIdent, options: AdminCallOptions & { readonly onEvent: (event: DrainEvent) => void }): Promise<void> {
+    const progress = { done: false };
+    const { drain } = OperationsService;
+    await this.#follow(drain, drain.requestSerialize({ node }), options, (event) => {
+      progress.done = event.done;
+      options.onEvent(event);
+    });
+    if (!progress.done && options.signal?.aborted !== true) throw new AppError('UNAVAILABLE', 'the controller ended its report before the drain was done');
+  }
+
+  /** What happens from now on, until it is aborted. */
+  watch(options: AdminCallOptions & { readonly onEvent: (event: ClusterEvent) => void }): Promise<void> {
+    const { watch } = OperationsService;
+    return this.#follow(watch, watch.requestSerialize({}), options, options.onEvent);
+  }
+
+  #follow<R>(method: { readonly path: string; readonly responseDeserialize: (bytes: Buffer) => R }, request: Buffer, options: AdminCallOptions, next: (message: R) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const call = this.#client.makeServerStreamRequest(method.path, asIs, method.responseDeserialize, request, this.#deadline(options));
+      const stopListening = onAbort(options.signal, () => {
+        call.cancel();
+      });
+      call.on('data', next);
+      call.on('error', (error: grpc.ServiceError) => {
+        stopListening();
+        reject(fromServiceError(error));
+      });
+      call.on('end', () => {
+        stopListening();
+        resolve();
+      });
+    });
+  }
+
   close(): void {
     this.#client.close();
   }
@@ -224,9 +287,9 @@ export class AdminClient {
 }
 
 /** The gRPC request that `request` would be sent as, in the names of `proto/`. */
-export async function requestJson(request: Query | Operation): Promise<JsonValue> {
+export async function requestJson(request: Query | Operation | Order): Promise<JsonValue> {
   const { loadProtoJson } = await import('../proto/protojson.js');
-  const { requestType, bytes } = isOperation(request) ? encodeOperation(request) : encodeQuery(request);
+  const { requestType, bytes } = isOperation(request) ? encodeOperation(request) : isOrder(request) ? encodeOrder(request) : encodeQuery(request);
   return loadProtoJson().of(requestType, bytes);
 }
 
@@ -237,7 +300,25 @@ interface Encoded {
   readonly bytes: Buffer;
 }
 
-function isOperation(request: Query | Operation): request is Operation {
+function isOrder(request: Query | Order): request is Order {
+  return request.kind === 'reset' || request.kind in ORDERS;
+}
+
+const ORDERS = { drain: OperationsService.drain, undrain: OperationsService.undrain, cordon: OperationsService.cordon, uncordon: OperationsService.uncordon };
+
+function encodeOrder(order: Order): Encoded {
+  if (order.kind === 'reset') {
+    const { path, requestSerialize } = OperationsService.reset;
+    const bytes = requestSerialize({ range: BigInt(order.range), acceptDataLoss: order.acceptDataLoss });
+    return { path, requestType: 'ranger.ResetRequest', responseType: 'ranger.ResetResponse', bytes };
+  }
+  const { path, requestSerialize } = ORDERS[order.kind];
+  const isDrain = order.kind === 'drain';
+  const requestType = isDrain ? 'ranger.DrainRequest' : 'ranger.NodeOrderRequest';
+  return { path, requestType, responseType: isDrain ? 'ranger.DrainEvent' : 'ranger.NodeOrderResponse', bytes: requestSerialize({ node: order.node }) };
+}
+
+function isOperation(request: Query | Operation | Order): request is Operation {
   return request.kind === 'move' || request.kind === 'split' || request.kind === 'join';
 }
 
@@ -251,6 +332,8 @@ function encodeQuery(query: Query): Encoded {
       return encoded('NodesList', 'NodesListResponse', DebugService.nodesList, {});
     case 'node':
       return encoded('Node', 'NodeResponse', DebugService.node, { node: query.node });
+    case 'status':
+      return encoded('Status', 'StatusResponse', OperationsService.status, {});
     default:
       return unreachable(query);
   }

@@ -1,5 +1,5 @@
 import type { Discovery, Leadership, Persister } from '../coordination/interfaces.js';
-import type { RangeId } from '../model/range.js';
+import type { NodeIdent, RangeId } from '../model/range.js';
 import { NO_LOAD, type RangeInfo } from '../model/report.js';
 import type { Cancel, Clock } from '../runtime/clock.js';
 import { AppError } from '../runtime/errors.js';
@@ -8,12 +8,16 @@ import type { Turn } from '../runtime/turn.js';
 import { Actuator } from './actuator/actuator.js';
 import type { Reason } from './findings.js';
 import type { Keyspace } from './keyspace/keyspace.js';
-import { Loop, type Planner, type Starter } from './loop.js';
+import { News } from './news.js';
+import type { Adjustment } from './orchestrator/request.js';
+import { Outages } from './outages.js';
+import { type Status, statusOf, troubleOf } from './status.js';
+import { type Adjuster, Loop, type Planner, type Starter } from './loop.js';
 import type { Observer } from './metrics.js';
 import type { RunningOperation } from './operations.js';
-import { DEFAULT_TUNING, type Problem, type Tuning, type WantedCommand } from './orchestrator/types.js';
+import { DEFAULT_TUNING, type Problem, type Tuning, type WantedCommand, type World } from './orchestrator/types.js';
 import { RosterKeeper } from './roster/keeper.js';
-import { type Roster, attemptOf } from './roster/roster.js';
+import { type Roster, type RosterNode, attemptOf } from './roster/roster.js';
 import * as updates from './roster/updates.js';
 import type { CommandAnswer, Dial } from './transport/transport.js';
 
@@ -58,6 +62,10 @@ export class Controller {
   private readonly actuator: Actuator;
   private readonly loop: Loop;
   private readonly timing: Timing;
+  /** What happens, for those who follow it live. */
+  readonly news = new News();
+  private readonly outages = new Outages();
+  private readonly nodeWords = new Map<NodeIdent, string>();
   private leadership: Leadership = { leading: false, term: 0, leaderAddress: undefined };
   private closed = false;
   private cancelTick: Cancel | undefined;
@@ -94,6 +102,27 @@ export class Controller {
     return this.loop.findings.problems;
   }
 
+  /** Since when the range is not available, as far as this controller saw. */
+  outageSinceMs(id: RangeId): number | undefined {
+    return this.outages.sinceMs(id);
+  }
+
+  /** Everything that decisions are made from. */
+  get world(): World {
+    return { keyspace: this.keyspace, roster: this.roster, nowMs: this.options.clock.now(), tuning: this.options.tuning ?? DEFAULT_TUNING };
+  }
+
+  /** Whether all is well, and if not, what waits for what. */
+  status(): Status {
+    return statusOf({
+      world: this.world,
+      waiting: (id) => this.waiting(id),
+      outageSinceMs: (id) => this.outages.sinceMs(id),
+      problems: this.problems,
+      broken: this.loop.broken?.message,
+    });
+  }
+
   get runningOperations(): number {
     return this.loop.operations.size;
   }
@@ -121,6 +150,8 @@ export class Controller {
     this.leadership = leadership;
     if (led === leadership.leading || this.closed) return;
     this.options.logger.info(leadership.leading ? 'leading' : 'following', { term: leadership.term, leader: leadership.leaderAddress });
+    this.outages.clear();
+    this.news.tell({ kind: 'leader', text: leadership.leading ? `this controller leads, in term ${leadership.term}` : 'this controller leads no more' });
     this.loop.setLeading(leadership.leading, new AppError('UNAVAILABLE', 'this controller leads no more; what it began goes on under the next one'));
   }
 
@@ -139,6 +170,13 @@ export class Controller {
     const operation = await this.loop.run(plan, starter);
     this.watchProgress();
     return operation;
+  }
+
+  /** Changes what is wanted, at an operator's order; resolves when that is persisted. */
+  async adjust(adjust: Adjuster): Promise<Adjustment> {
+    if (this.closed) throw new AppError('UNAVAILABLE', 'this controller is stopping');
+    if (!this.leadership.leading) throw this.notLeading();
+    return this.loop.adjust(adjust);
   }
 
   /** The term under which commands may go out now. */
@@ -213,6 +251,7 @@ export class Controller {
         this.loop.schedule();
       },
       nodeChanged: (node) => {
+        this.tellNode(node);
         this.loop.agenda.add(this.keyspace.on(node));
         this.loop.agenda.add(this.keyspace.unplaced);
         this.loop.agenda.addNode(node);
@@ -272,7 +311,25 @@ export class Controller {
           this.keeper.update((roster) => updates.avoided(roster, range, node, untilMs));
         }
       },
+      news: (item) => {
+        this.news.tell(item);
+      },
+      looked: (world, looked) => {
+        for (const item of this.outages.note(world, looked, (id) => this.waiting(id)?.because)) {
+          this.options.logger.warn('the keys of a range', { range: item.range, what: item.text });
+          this.news.tell(item);
+        }
+      },
     });
+  }
+
+  private tellNode(ident: NodeIdent): void {
+    const node = this.roster.nodes.get(ident);
+    const words = node ? wordsFor(node) : 'is forgotten';
+    if (this.nodeWords.get(ident) === words) return;
+    if (node) this.nodeWords.set(ident, words);
+    else this.nodeWords.delete(ident);
+    this.news.tell({ kind: 'node', node: ident, text: `node ${ident} ${words}` });
   }
 
   // --- commands ----------------------------------------------------------------------------
@@ -305,6 +362,12 @@ export class Controller {
     this.loop.agenda.addNode(node);
     this.loop.schedule();
   }
+}
+
+function wordsFor(node: RosterNode): string {
+  const trouble = troubleOf(node);
+  if (trouble !== undefined) return trouble;
+  return node.wantDrain ? 'is there, and asks to be drained' : 'is there';
 }
 
 function sentCommand(command: WantedCommand): updates.SentCommand {

@@ -9,9 +9,10 @@ import { Findings } from './findings.js';
 import { type ChangeGroup, Keyspace, firstRange } from './keyspace/keyspace.js';
 import { KeyspaceStore } from './keyspace/store.js';
 import type { Observer } from './metrics.js';
+import type { NewsItem } from './news.js';
 import { type OperationListener, Operations, type RunningOperation } from './operations.js';
 import { type Scope, reconcile } from './orchestrator/reconcile.js';
-import type { Plan, Refusal } from './orchestrator/request.js';
+import type { Adjustment, Plan, Refusal } from './orchestrator/request.js';
 import type { Avoidance, Decision, Tuning, WantedCommand, World } from './orchestrator/types.js';
 import type { RangeId } from '../model/range.js';
 import type { Roster } from './roster/roster.js';
@@ -22,12 +23,25 @@ export interface Starter extends OperationListener {
 }
 
 export type Planner = (world: World) => Plan | Refusal;
+export type Adjuster = (world: World) => Adjustment | Refusal;
 
 interface Request {
   readonly plan: Planner;
   readonly starter: Starter | undefined;
   readonly accept: (operation: RunningOperation) => void;
   readonly refuse: (error: AppError) => void;
+}
+
+/** A change without anything to follow: done once it is on disk. */
+interface Order {
+  readonly adjust: Adjuster;
+  readonly accept: (adjustment: Adjustment) => void;
+  readonly refuse: (error: AppError) => void;
+}
+
+interface Obeyed {
+  readonly order: Order;
+  readonly adjustment: Adjustment;
 }
 
 /** What was asked for and accepted in a pass; the operator is told once it is on disk. */
@@ -50,6 +64,10 @@ export interface LoopOptions {
   /** Nothing is wanted any more. */
   readonly stopSending: () => void;
   readonly avoid: (avoidances: readonly Avoidance[]) => void;
+  /** For those who follow what happens. */
+  readonly news: (item: NewsItem) => void;
+  /** A pass looked at these, and its commands are out. */
+  readonly looked: (world: World, looked: ReadonlySet<RangeId>) => void;
 }
 
 const WAITING_REQUESTS_MAX = 1000;
@@ -67,6 +85,7 @@ export class Loop {
   private leading = false;
   private mustReload = true;
   private requests: Request[] = [];
+  private orders: Order[] = [];
   private scheduled = false;
   private running = false;
   private closed = false;
@@ -125,9 +144,21 @@ export class Loop {
     });
   }
 
+  /** Changes what is wanted; resolves when that is on disk. */
+  adjust(adjust: Adjuster): Promise<Adjustment> {
+    return new Promise((accept, refuse) => {
+      if (this.orders.length >= WAITING_REQUESTS_MAX) {
+        refuse(new AppError('RESOURCE_EXHAUSTED', `${WAITING_REQUESTS_MAX} orders wait to be written down; try again in a moment`));
+        return;
+      }
+      this.orders.push({ adjust, accept, refuse });
+      this.schedule();
+    });
+  }
+
   private stopDeciding(why: AppError): void {
     this.options.stopSending();
-    for (const request of this.requests.splice(0)) request.refuse(why);
+    for (const asked of [...this.requests.splice(0), ...this.orders.splice(0)]) asked.refuse(why);
     this.operations.failAll(why);
     this.findings.clear();
     this.agenda.clear();
@@ -160,7 +191,7 @@ export class Loop {
 
   private get hasWork(): boolean {
     if (this.closed) return false;
-    return this.mustReload || (this.leading && (!this.agenda.isEmpty || this.requests.length > 0));
+    return this.mustReload || (this.leading && (!this.agenda.isEmpty || this.requests.length > 0 || this.orders.length > 0));
   }
 
   private async runPasses(): Promise<void> {
@@ -213,7 +244,7 @@ export class Loop {
   }
 
   private complain(error: AppError): void {
-    for (const request of this.requests.splice(0)) request.refuse(cannotPersist(error));
+    for (const asked of [...this.requests.splice(0), ...this.orders.splice(0)]) asked.refuse(cannotPersist(error));
     if (error.message === this.lastComplaint) return;
     this.lastComplaint = error.message;
     this.options.logger.error('the keyspace cannot be read or written; nothing is decided until it can', { error });
@@ -225,6 +256,7 @@ export class Loop {
     const { clock, observer, roster, want, avoid } = this.options;
     const startedMs = clock.now();
     const groups: ChangeGroup[] = [];
+    const obeyed = this.obeyOrders(groups);
     const accepted = this.acceptRequests(groups);
     const scope = this.agenda.take();
     const decidedOn = roster();
@@ -235,16 +267,19 @@ export class Loop {
 
     // No turn is lost where nothing has to be waited for: that would be in the gap of a handover.
     if (groups.every((group) => group.deferrable)) this.persistLater(groups);
-    else if (!(await this.persist(groups, accepted))) return;
+    else if (!(await this.persist(groups, accepted, obeyed))) return;
     // Who lost the lead while writing sends nothing; stopDeciding() told everybody.
     if (!this.leading || this.closed) {
       for (const { request } of accepted) request.refuse(new AppError('UNAVAILABLE', 'this controller stopped leading; the operation goes on under the next one'));
+      for (const { order, adjustment } of obeyed) order.accept(adjustment);
       return;
     }
     avoid(decision.avoid);
     want(decision.commands, decision.looked, decidedOn);
     if (decision.wakeAtMs !== undefined) this.wakeAt(decision.wakeAtMs);
+    this.agenda.add(decision.again);
     this.tell(decision, accepted, scope);
+    for (const { order, adjustment } of obeyed) this.tellObeyed(order, adjustment);
   }
 
   private world(roster: Roster): World {
@@ -267,6 +302,35 @@ export class Loop {
     return accepted;
   }
 
+  private obeyOrders(groups: ChangeGroup[]): Obeyed[] {
+    const obeyed: Obeyed[] = [];
+    for (const order of this.orders.splice(0)) {
+      const adjustment = order.adjust(this.world(this.options.roster()));
+      if (!adjustment.allowed) {
+        order.refuse(new AppError(adjustment.code, adjustment.because));
+        continue;
+      }
+      const { changes, wishes } = adjustment;
+      this.current.apply(changes);
+      this.current.applyWishes(wishes);
+      if (changes.length + wishes.length > 0) groups.push({ changes, wishes, deferrable: false });
+      this.agenda.add(changes.map((change) => change.id));
+      for (const { node } of wishes) this.agenda.addNode(node);
+      this.agenda.add(this.current.unplaced);
+      obeyed.push({ order, adjustment });
+    }
+    return obeyed;
+  }
+
+  private tellObeyed(order: Order, adjustment: Adjustment): void {
+    const { description } = adjustment;
+    if (description !== '') {
+      this.options.logger.warn('an operator gave an order', { order: description });
+      this.options.news({ kind: 'operation', text: description });
+    }
+    order.accept(adjustment);
+  }
+
   /** Writes what was only seen. */
   private persistLater(groups: readonly ChangeGroup[]): void {
     if (groups.length === 0) return;
@@ -276,7 +340,7 @@ export class Loop {
   }
 
   /** Writes what was decided. False when it failed. */
-  private async persist(groups: readonly ChangeGroup[], accepted: readonly Accepted[]): Promise<boolean> {
+  private async persist(groups: readonly ChangeGroup[], accepted: readonly Accepted[], obeyed: readonly Obeyed[]): Promise<boolean> {
     try {
       await this.store.write(groups);
       return true;
@@ -286,6 +350,7 @@ export class Loop {
         this.operations.fail(operation, cannotPersist(error));
         request.refuse(cannotPersist(error));
       }
+      for (const { order } of obeyed) order.refuse(cannotPersist(error));
       this.writeFailed(error);
       return false;
     }
@@ -308,19 +373,27 @@ export class Loop {
     const { logger, clock, roster } = this.options;
     for (const { request, operation } of accepted) {
       logger.info('began an operation', { operation: operation.description });
+      this.options.news({ kind: 'operation', text: `${operation.description}: began` });
       if (request.starter) operation.listen(request.starter);
       request.starter?.started(operation);
       request.accept(operation);
     }
     const steps = [...accepted.flatMap((a) => a.steps), ...decision.steps];
-    for (const step of steps) logger.info('step', { step: formatStep(step) });
+    for (const step of steps) {
+      const text = formatStep(step);
+      logger.info('step', { step: text });
+      this.options.news({ kind: 'step', text, range: step.range, node: step.placement?.node });
+    }
     for (const { range, node, because } of this.findings.note(decision, scope, clock.now())) {
       logger.warn('a copy is left alone', { range, node, because });
     }
+    this.options.looked(this.world(roster()), decision.looked);
     this.operations.passed(steps, decision.ended, this.current, roster());
   }
 
   private operationOver(operation: RunningOperation, error: AppError | undefined): void {
+    const end = error ? error.message : `done in ${Math.round(operation.elapsedMs)} ms`;
+    this.options.news({ kind: 'operation', text: error?.message.startsWith(operation.description) === true ? end : `${operation.description}: ${end}` });
     const fields = { operation: operation.description, elapsedMs: Math.round(operation.elapsedMs) };
     if (error) this.options.logger.warn('an operation ended without its effect', { ...fields, because: error.message });
     else this.options.logger.info('an operation is done', fields);

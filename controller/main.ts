@@ -69,7 +69,7 @@ async function start(ctx: MainContext): Promise<Running> {
     ready: () => controller.ready,
     services: (grpcServer, closing) => {
       backend.mount(grpcServer, closing);
-      addOperatorServices(grpcServer, controller, leaders, { logger });
+      addOperatorServices(grpcServer, controller, leaders, { logger, clock, closing });
       addDebugService(grpcServer, controller, { logger });
     },
   }).catch(async (thrown: unknown) => {

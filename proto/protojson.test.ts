@@ -10,6 +10,7 @@ describe('ProtoJson writes as protojson with UseProtoNames and EmitUnpopulated',
   it('what is not set: zeros, empty lists, and null for messages', () => {
     expect(json.of('ranger.RangeResponse', new Uint8Array())).toEqual({
       meta: null, state: 'RS_UNKNOWN', parents: [], children: [], placements: [], epoch: '0', waiting: '',
+      unavailable: false, unavailable_ms: '0',
     });
     expect(json.of('ranger.NodesListResponse', NodesListResponse.encode({ nodes: [] }).finish())).toEqual({ nodes: [] });
   });
@@ -23,10 +24,12 @@ describe('ProtoJson writes as protojson with UseProtoNames and EmitUnpopulated',
       placements: [{ placement: { node: '5200', state: PlacementState.PS_ACTIVE, index: 0 }, rangeInfo: undefined }],
       epoch: 1n,
       waiting: '',
+      unavailable: false,
+      unavailableMs: 0n,
     }).finish();
     expect(JSON.stringify(json.of('ranger.RangeResponse', bytes))).toBe(
       '{"meta":{"ident":"9007199254740993","start":"/w==","end":""},"state":"RS_ACTIVE","parents":["1"],"children":[],' +
-        '"placements":[{"placement":{"node":"5200","state":"PS_ACTIVE","index":0},"range_info":null}],"epoch":"1","waiting":""}',
+        '"placements":[{"placement":{"node":"5200","state":"PS_ACTIVE","index":0},"range_info":null}],"epoch":"1","waiting":"","unavailable":false,"unavailable_ms":"0"}',
     );
   });
 

@@ -1,7 +1,7 @@
 import { Command } from '@oclif/core/command';
 import type { Config } from '@oclif/core/config';
 import { boolean, string } from '@oclif/core/flags';
-import type { AdminClient, Operation, Query } from '../client/admin.js';
+import type { AdminClient, Operation, Order, Query } from '../client/admin.js';
 import { formatDuration } from '../runtime/units.js';
 import type { Peer } from './failure.js';
 import { readAddress, readTimeout } from './inputs.js';
@@ -19,6 +19,8 @@ export const COMMON_FLAGS = {
 
 /** What every command has in common: whom it talks to, how long it waits, how it prints. */
 export abstract class BaseCommand extends Command {
+  /** What the shell is told when all went well; `status` says with it how the cluster is. */
+  exitCode = 0;
   /** Set as soon as it is known, for messages about failures. */
   peer: Peer | undefined;
   /** As given or by default, for messages. */
@@ -58,7 +60,7 @@ export abstract class BaseCommand extends Command {
     return ms;
   }
 
-  protected async printRequest(request: Query | Operation): Promise<void> {
+  protected async printRequest(request: Query | Operation | Order): Promise<void> {
     const { requestJson } = await import('../client/admin.js');
     await this.printJson(await requestJson(request));
   }

@@ -1,7 +1,7 @@
 import * as grpc from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { KVService } from '../proto/gen/kv/kv.js';
-import { DebugService, OperationsService, OrchestratorService, type NodeResponse, type RangeResponse, type RunEvent, type RunRequest } from '../proto/gen/ranger/controller.js';
+import { DebugService, OperationsService, OrchestratorService, StatusResponse_Health, type NodeResponse, type RangeResponse, type RunEvent, type RunRequest, type StatusResponse } from '../proto/gen/ranger/controller.js';
 import { PlacementState, RangeNodeState, RangeState, type RangeInfo } from '../proto/gen/ranger/types.js';
 import { addService } from '../proto/serve.js';
 import { systemClock } from '../runtime/clock.js';
@@ -30,6 +30,8 @@ const RANGE: RangeResponse = {
   placements: [{ placement: { node: '5200', state: PlacementState.PS_ACTIVE, index: 0 }, rangeInfo: INFO }],
   epoch: 3n,
   waiting: '',
+  unavailable: false,
+  unavailableMs: 0n,
 };
 
 const CHILD: RangeResponse = {
@@ -40,10 +42,12 @@ const CHILD: RangeResponse = {
   placements: [{ placement: { node: '5201', state: PlacementState.PS_PENDING, index: 1 }, rangeInfo: undefined }],
   epoch: 4n,
   waiting: 'node 5201 is not reachable',
+  unavailable: true,
+  unavailableMs: 65_000n,
 };
 
 const NODE: NodeResponse = {
-  node: { ident: '5200', address: 'localhost:5200', wantDrain: false, reachable: true, incarnation: 'ab12' },
+  node: { ident: '5200', address: 'localhost:5200', wantDrain: false, reachable: true, incarnation: 'ab12', cordoned: false, drainOrdered: false, trouble: '' },
   ranges: [{ meta: META, state: PlacementState.PS_ACTIVE, info: INFO }],
 };
 
@@ -57,6 +61,16 @@ const events: RunEvent[] = [
 
 type Behaviour = 'reports' | 'knows no reports' | 'refuses' | 'hangs' | 'dies';
 
+function drainItem(range: bigint, to: string, waiting: string): { range: bigint; to: string; waiting: string; requestsPerSecond: number; keys: bigint } {
+  return { range, to, waiting, requestsPerSecond: 1, keys: 5n };
+}
+
+function statusWith(health: StatusResponse_Health): StatusResponse {
+  const item = { health, subject: 'R1 [-inf, m)', waiting: '5200 is gone', forMs: 65_000n, todo: 'start 5200 again', range: 1n, node: '' };
+  const items = health === StatusResponse_Health.HEALTHY ? [] : [item];
+  return { health, ranges: 2n, rangesUnavailable: BigInt(items.length), nodes: 3n, nodesReachable: 2n, items, itemsLeftOut: 0n, controller: 'leads in term 4' };
+}
+
 /** A controller and a store in one process, which behave as they are told. */
 class FakeCluster {
   server = new grpc.Server();
@@ -65,6 +79,7 @@ class FakeCluster {
   readonly orchestrated: object[] = [];
   readonly stored = new Map<string, Buffer>();
   onHang: (() => void) | undefined;
+  status = statusWith(StatusResponse_Health.HEALTHY);
 
   constructor() {
     const deps = { logger: silentLogger };
@@ -91,6 +106,27 @@ class FakeCluster {
         for (const event of some) call.write(event);
         if (this.behaviour === 'reports') call.end();
         else this.onHang?.();
+      },
+      drain: async (call) => {
+        call.write({ node: call.request.node, moved: 0n, left: 2n, done: false, remaining: [drainItem(1n, '5201', ''), drainItem(2n, '', 'no node can take it')] });
+        if (this.behaviour === 'hangs') {
+          this.onHang?.();
+          return;
+        }
+        call.write({ node: call.request.node, moved: 2n, left: 0n, done: true, remaining: [] });
+        call.end();
+      },
+      undrain: async () => ({ changed: true }),
+      cordon: async () => ({ changed: true }),
+      uncordon: async () => ({ changed: false }),
+      reset: async ({ range, acceptDataLoss }) => {
+        if (!acceptDataLoss) throw new AppError('FAILED_PRECONDITION', `this would give up R${range}; say so with --accept-data-loss`);
+        return { lost: `R${range} was reset` };
+      },
+      status: async () => this.status,
+      watch: async (call) => {
+        call.write({ wallMs: 1_700_000_000_000n, kind: 'node', text: 'node 5200 is gone: killed', range: 0n, node: '5200' });
+        call.end();
       },
     }, deps);
     addService(this.server, KVService, {
@@ -187,7 +223,7 @@ describe('a pipe gets JSON', () => {
     expect(JSON.parse(out)).toEqual({
       nodes: [
         {
-          node: { ident: '5200', address: 'localhost:5200', want_drain: false, reachable: true, incarnation: 'ab12' },
+          node: { ident: '5200', address: 'localhost:5200', want_drain: false, reachable: true, incarnation: 'ab12', cordoned: false, drain_ordered: false, trouble: '' },
           ranges: [
             {
               meta: { ident: '1', start: '', end: 'bQ==' },
@@ -226,9 +262,9 @@ describe('a terminal gets tables', () => {
     const { out } = await run(['ranges', '--addr', address], { tty: true });
     expect(out).toBe(
       [
-        'RANGE   KEYS            STATE       PLACEMENTS        COUNT    SIZE   READS/S   WRITES/S   WAITING FOR',
+        'RANGE   KEYS            STATE       PLACEMENTS        COUNT    SIZE   READS/S   WRITES/S   UNAVAILABLE     WAITING FOR',
         'R1      [-inf, m)       Active      P0@5200 Active    1,234   2 KiB        13          0',
-        'R2      [m, b64:/w==)   Subsuming   P1@5201 Pending       -       -         -          -   node 5201 is not reachable',
+        'R2      [m, b64:/w==)   Subsuming   P1@5201 Pending       -       -         -          -   for 1 min 5 s   node 5201 is not reachable',
         '',
       ].join('\n'),
     );
@@ -238,6 +274,95 @@ describe('a terminal gets tables', () => {
     expect((await run(['range', '1', '--addr', address], { tty: true })).out).toMatch(/range: +R1 \[-inf, m\)\n.*children: +R2\nhalved at: +f\n\nPLACEMENT.*P0@5200 +Active +Active +1,234/s);
     expect((await run(['node', '5200', '--addr', address], { tty: true })).out).toMatch(/node: +5200\naddress: +localhost:5200\nstatus: +up\n.*R1 +\[-inf, m\) +Active +Active/s);
     expect((await run(['nodes', '--addr', address], { tty: true })).out).toMatch(/5200 +localhost:5200 +up +1 +1 +1,234/);
+  });
+});
+
+describe('what operators say of nodes', () => {
+  it('drains one to the end, and tells what leaves and what waits', async () => {
+    const { code, out } = await run(['drain', '5200', '--addr', address], { tty: true });
+    expect(code).toBe(0);
+    expect(out.split('\n')).toEqual([
+      'R1 moves to 5201',
+      'R2 waits: no node can take it',
+      'R1 has left; 0 to go',
+      'R2 has left; 0 to go',
+      '5200 is drained: 2 moved, nothing is left there',
+      '',
+    ]);
+  });
+
+  it('a drain in a pipe is one document, and its steps are lines beside it', async () => {
+    const { code, out, err } = await run(['drain', '5200', '--steps', '--addr', address]);
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toEqual({ node: '5200', moved: 2, left: 0, done: true, remaining: [] });
+    expect(err.trim().split('\n').map((line) => (JSON.parse(line) as { left: number }).left)).toEqual([2, 0]);
+  });
+
+  it('Ctrl-C leaves a drain to itself, and says so', async () => {
+    cluster.behaviour = 'hangs';
+    const { code, err } = await run(['drain', '5200', '--addr', address], {
+      tty: true,
+      onInterrupt: (callback) => {
+        cluster.onHang = () => setImmediate(callback);
+        return () => undefined;
+      },
+    });
+    expect(code).toBe(130);
+    expect(err).toMatch(/detached: the drain of 5200 goes on.*`rangerctl undrain 5200` ends it/);
+  });
+
+  it.each([
+    ['undrain', '5200 is drained no more\n', true],
+    ['cordon', '5200 is cordoned: it is given no new ranges\n', true],
+    ['uncordon', '5200 was not cordoned\n', false],
+  ])('%s', async (command, text, changed) => {
+    expect(await run([command, '5200', '--addr', address], { tty: true })).toMatchObject({ code: 0, out: text });
+    expect(JSON.parse((await run([command, '5200', '--addr', address])).out)).toEqual({ changed });
+  });
+
+  it('shows the requests', async () => {
+    expect(JSON.parse((await run(['drain', '5200', '--request'])).out)).toEqual({ node: '5200' });
+    expect(JSON.parse((await run(['cordon', '5200', '--request'])).out)).toEqual({ node: '5200' });
+    expect(JSON.parse((await run(['range', 'reset', '7', '--accept-data-loss', '--request'])).out)).toEqual({ range: '7', accept_data_loss: true });
+  });
+});
+
+describe('a reset', () => {
+  it('is only sent with the words that it takes', async () => {
+    const refused = await run(['range', 'reset', '1', '--addr', address], { tty: true });
+    expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('--accept-data-loss')]);
+    expect(await run(['range', 'reset', '1', '--accept-data-loss', '--addr', address], { tty: true })).toMatchObject({ code: 0, out: 'R1 was reset\n' });
+    expect((await run(['range', 'reset', '--addr', address])).code).toBe(2);
+    expect((await run(['range', '1', '--accept-data-loss', '--addr', address])).code).toBe(2);
+  });
+});
+
+describe('status', () => {
+  afterEach(() => {
+    cluster.status = statusWith(StatusResponse_Health.HEALTHY);
+  });
+
+  it.each([
+    [StatusResponse_Health.HEALTHY, 0, 'HEALTHY', /^healthy: all is well\n2 of 3 nodes reachable; 2 ranges; /],
+    [StatusResponse_Health.BUSY, 5, 'BUSY', /^busy: /],
+    [StatusResponse_Health.DEGRADED, 1, 'DEGRADED', /^degraded: .*1 unavailable.*R1 \[-inf, m\) \(for 1 min 5 s\)\n {2}5200 is gone\n {2}to do: start 5200 again/s],
+  ])('%s', async (health, code, name, text) => {
+    cluster.status = statusWith(health);
+    const shown = await run(['status', '--addr', address], { tty: true, env: { NO_COLOR: '1' } });
+    expect(shown.out).toMatch(text);
+    expect(shown.code).toBe(code);
+    const piped = await run(['status', '--addr', address]);
+    expect(piped.code).toBe(code);
+    expect(JSON.parse(piped.out)).toMatchObject({ health: name });
+  });
+});
+
+describe('watch', () => {
+  it('writes lines for people, and lines of JSON into a pipe', async () => {
+    expect((await run(['watch', '--addr', address], { tty: true })).out).toMatch(/^\d\d:\d\d:\d\d {2}node 5200 is gone: killed\n$/);
+    expect(JSON.parse((await run(['watch', '--addr', address])).out)).toEqual({
+      at: '2023-11-14T22:13:20.000Z', kind: 'node', text: 'node 5200 is gone: killed', range: 0, node: '5200',
+    });
   });
 });
 

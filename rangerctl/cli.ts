@@ -41,7 +41,7 @@ async function runCommand(entry: CommandEntry, argv: readonly string[], config: 
   const command: BaseCommand = new Command([...argv], config);
   try {
     await command.execute();
-    return EXIT.ok;
+    return command.exitCode;
   } catch (thrown) {
     if (thrown instanceof Detached) return complain(io, thrown.message, thrown.exitCode);
     const failure = explain(thrown, { command: entry.name, peer: command.peer, timeout: command.timeoutText });

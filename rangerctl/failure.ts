@@ -1,7 +1,7 @@
 import { AppError, messageOf } from '../runtime/errors.js';
 
 /** Documented in docs/rangerctl.md. */
-export const EXIT = { ok: 0, refused: 1, usage: 2, notFound: 3, unreachable: 4, detached: 130 } as const;
+export const EXIT = { ok: 0, refused: 1, usage: 2, notFound: 3, unreachable: 4, degraded: 1, busy: 5, detached: 130 } as const;
 
 /** Wrong usage, found before anything was sent. */
 export class UsageError extends Error {}

@@ -50,6 +50,7 @@ export async function rootHelp(version: string): Promise<string> {
     '',
     'Flags may have one dash and may come before the command, as in the Go tool.',
     'Keys that are not printable go in and out as b64:…',
+    'status exits with 0 when all is well, 5 when something is being worked on, 1 when keys or an operator wait.',
     'Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 not found, 4 not reachable or timed out,',
     '130 detached by Ctrl-C from an operation that goes on.',
     '',

@@ -4,6 +4,7 @@ import { formatInterval } from '../model/interval.js';
 import { formatKey } from '../model/key.js';
 import type { RangeInfo } from '../model/report.js';
 import { formatBytes } from '../runtime/units.js';
+import { ageText } from './ages.js';
 
 /*
  * What a terminal shows: columns, no lines, in the notation of logs and documents.
@@ -26,6 +27,7 @@ const RANGE_COLUMNS: readonly Column<RangeView>[] = [
   { head: 'SIZE', of: (range) => size(busiest(range)), right: true },
   { head: 'READS/S', of: (range) => rate(busiest(range)?.load.readsPerSecond), right: true },
   { head: 'WRITES/S', of: (range) => rate(busiest(range)?.load.writesPerSecond), right: true },
+  { head: 'UNAVAILABLE', of: (range) => (range.unavailableMs === undefined ? '' : `for ${ageText(range.unavailableMs)}`) },
   { head: 'WAITING FOR', of: (range) => range.waiting },
 ];
 
@@ -33,6 +35,7 @@ const NODE_COLUMNS: readonly Column<NodeView>[] = [
   { head: 'NODE', of: (node) => node.ident },
   { head: 'ADDRESS', of: (node) => node.address },
   { head: 'STATUS', of: nodeStatus, states: true },
+  { head: 'WHY', of: (node) => node.trouble },
   { head: 'RANGES', of: (node) => String(node.ranges.length), right: true },
   { head: 'ACTIVE', of: (node) => String(node.ranges.filter((range) => range.state === 'Active').length), right: true },
   { head: 'COUNT', of: (node) => amount(sum(node, (info) => info.load.keys)), right: true },
@@ -82,6 +85,7 @@ export function rangeText(range: RangeView, colours: boolean): string {
     ['parents', ids(range.parents)],
     ['children', ids(range.children)],
     ['halved at', split === undefined ? '-' : formatKey(split)],
+    ...(range.unavailableMs === undefined ? [] : [['unavailable', `for ${ageText(range.unavailableMs)}`]]),
     ...(range.waiting === '' ? [] : [['waiting for', range.waiting]]),
   ];
   const placements = range.placements.length === 0 ? 'no placements' : table(PLACEMENT_COLUMNS, range.placements, colours);
@@ -125,7 +129,8 @@ const NO_LINES = {
 
 const COLOURS: Readonly<Record<string, number>> = {
   Active: 32, up: 32,
-  Pending: 33, Preparing: 33, Activating: 33, Deactivating: 33, Dropping: 33, Subsuming: 33, draining: 33,
+  Pending: 33, Preparing: 33, Activating: 33, Deactivating: 33, Dropping: 33, Subsuming: 33, draining: 33, drained: 33, cordoned: 33,
+  degraded: 31,
   Missing: 31, NotFound: 31, 'not reachable': 31,
   Obsolete: 90, Dropped: 90,
 };
@@ -151,8 +156,9 @@ function percent(part: number, whole: number): string {
 }
 
 function nodeStatus(node: NodeView): string {
-  if (!node.reachable) return node.incarnation === '' ? '-' : 'not reachable';
-  return node.wantDrain ? 'draining' : 'up';
+  if (!node.reachable) return node.incarnation === '' && node.trouble === '' ? '-' : 'not reachable';
+  if (node.wantDrain) return node.ranges.length === 0 ? 'drained' : 'draining';
+  return node.cordoned ? 'cordoned' : 'up';
 }
 
 /** The report that counts for the whole range: the active copy's, else whichever there is. */

@@ -17,6 +17,7 @@ const placement = (index: number): fc.Arbitrary<PlacementRecord> =>
     replaces: fc.option(fc.nat(), { nil: undefined }),
     named: fc.boolean(),
     initial: fc.boolean(),
+    lost: fc.boolean(),
     incarnation: fc.option(text, { nil: undefined }),
     failed: fc.option(text, { nil: undefined }),
   });

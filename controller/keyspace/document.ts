@@ -36,6 +36,7 @@ export function printDocument(range: RangeRecord): string {
       ...p,
       named: p.named || undefined,
       initial: p.initial || undefined,
+      lost: p.lost || undefined,
     })),
   });
 }
@@ -97,6 +98,7 @@ function readPlacement(fields: Fields): PlacementRecord {
     initial: fields.flag('initial'),
     incarnation: fields.optionalText('incarnation'),
     failed: fields.optionalText('failed'),
+    lost: fields.flag('lost'),
   });
 }
 

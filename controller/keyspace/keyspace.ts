@@ -5,6 +5,7 @@ import { type NodeIdent, type RangeId, formatRange } from '../../model/range.js'
 import { AppError } from '../../runtime/errors.js';
 import { documentKey, parseDocument, printDocument } from './document.js';
 import { type RangeRecord, newRange } from './record.js';
+import { NODE_DOCUMENTS, NO_WISH, type NodeWish, type WishChange, isEmptyWish, parseWish, printWish, wishKey } from './wish.js';
 
 /** A record's new value, or its removal. */
 export interface RecordChange {
@@ -19,6 +20,7 @@ export interface RecordChange {
  */
 export interface ChangeGroup {
   readonly changes: readonly RecordChange[];
+  readonly wishes?: readonly WishChange[];
   readonly deferrable: boolean;
 }
 
@@ -36,6 +38,7 @@ export class Keyspace implements KeyspaceView {
   private readonly records = new Map<RangeId, RangeRecord>();
   private readonly nodes = new Map<NodeIdent, Set<RangeId>>();
   private readonly homeless = new Set<RangeId>();
+  private readonly wishes = new Map<NodeIdent, NodeWish>();
   private highest = 0;
 
   constructor(records: Iterable<RangeRecord> = []) {
@@ -44,8 +47,13 @@ export class Keyspace implements KeyspaceView {
 
   static load(documents: ReadonlyMap<string, string>): Keyspace {
     const records: RangeRecord[] = [];
-    for (const [key, text] of documents) records.push(parseDocument(key, text));
+    const wishes: WishChange[] = [];
+    for (const [key, text] of documents) {
+      if (key.startsWith(NODE_DOCUMENTS)) wishes.push(parseWish(key, text));
+      else records.push(parseDocument(key, text));
+    }
     const keyspace = new Keyspace(records);
+    keyspace.applyWishes(wishes);
     const problem = coverageProblem(keyspace.leaves());
     if (records.length > 0 && problem !== undefined) {
       throw new AppError('DATA_LOSS', `the persisted ranges do not cover every key exactly once: ${problem}`);
@@ -93,9 +101,31 @@ export class Keyspace implements KeyspaceView {
     return this.nodes.get(node) ?? NOTHING;
   }
 
+  /** Every node that ranges are placed on, with the ranges. */
+  placed(): ReadonlyMap<NodeIdent, ReadonlySet<RangeId>> {
+    return this.nodes;
+  }
+
   /** The ranges without a placement, which wait for any node. */
   get unplaced(): ReadonlySet<RangeId> {
     return this.homeless;
+  }
+
+  /** What operators want of a node. */
+  wish(node: NodeIdent): NodeWish {
+    return this.wishes.get(node) ?? NO_WISH;
+  }
+
+  /** The nodes of which operators want something. */
+  wished(): ReadonlyMap<NodeIdent, NodeWish> {
+    return this.wishes;
+  }
+
+  applyWishes(changes: readonly WishChange[]): void {
+    for (const { node, wish } of changes) {
+      if (isEmptyWish(wish)) this.wishes.delete(node);
+      else this.wishes.set(node, wish);
+    }
   }
 
   apply(changes: readonly RecordChange[]): void {
@@ -160,6 +190,10 @@ export function toPersisted(changes: readonly RecordChange[]): Change[] {
     key: documentKey({ id }),
     value: record ? printDocument(record) : undefined,
   }));
+}
+
+export function wishesToPersisted(changes: readonly WishChange[]): Change[] {
+  return changes.map((change) => ({ key: wishKey(change.node), value: isEmptyWish(change.wish) ? undefined : printWish(change) }));
 }
 
 /** Why `ranges`, by start, do not hold every key exactly once; undefined when they do. */

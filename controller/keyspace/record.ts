@@ -21,6 +21,8 @@ export interface PlacementRecord {
   readonly incarnation: string | undefined;
   /** Why it was given up. It is dropped as soon as another copy is known to be active. */
   readonly failed: string | undefined;
+  /** An operator gave up what it holds: dropped by force, and remembered until its node confirmed that or lost its disk. */
+  readonly lost: boolean;
 }
 
 export interface RangeRecord extends RangeMeta {
@@ -69,6 +71,7 @@ export function newPlacement(index: number, node: NodeIdent, more: Partial<Place
     initial: false,
     incarnation: undefined,
     failed: undefined,
+    lost: false,
     ...more,
   };
 }

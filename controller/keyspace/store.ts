@@ -1,6 +1,6 @@
 import type { Change, Persister } from '../../coordination/interfaces.js';
 import { AppError } from '../../runtime/errors.js';
-import { type ChangeGroup, Keyspace, toPersisted } from './keyspace.js';
+import { type ChangeGroup, Keyspace, toPersisted, wishesToPersisted } from './keyspace.js';
 
 interface Waiting {
   readonly group: readonly Change[];
@@ -38,7 +38,7 @@ export class KeyspaceStore {
     const written = groups.map(
       (group) =>
         new Promise<void>((resolve, reject) => {
-          this.queue.push({ group: toPersisted(group.changes), resolve, reject });
+          this.queue.push({ group: [...toPersisted(group.changes), ...wishesToPersisted(group.wishes ?? [])], resolve, reject });
         }),
     );
     if (!this.writing) void this.drain();

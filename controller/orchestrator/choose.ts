@@ -8,19 +8,25 @@ export type Choice =
   | { readonly allowed: false; readonly because: string };
 
 /** Whether a node may be given the range, whoever asks. */
-export function mayTake(node: RosterNode, range: RangeRecord): Choice {
+export function mayTake(world: World, node: RosterNode, range: RangeRecord): Choice {
   const placement = placementOn(range, node.ident);
   if (placement) {
     const because = placement.state === 'Dropped' ? `is still dropping R${range.id}` : `already has R${range.id}`;
     return { allowed: false, because: `${node.ident} ${because}` };
   }
-  return mayTakeAny(node);
+  return mayTakeAny(world, node);
 }
 
-export function mayTakeAny(node: RosterNode): Choice {
+export function mayTakeAny(world: World, node: RosterNode): Choice {
   if (!node.discovered || !isReachable(node)) return { allowed: false, because: `${node.ident} is not reachable` };
-  if (node.wantDrain) return { allowed: false, because: `${node.ident} is draining` };
+  if (isDraining(world, node)) return { allowed: false, because: `${node.ident} is draining` };
+  if (world.keyspace.wish(node.ident).cordon) return { allowed: false, because: `${node.ident} is cordoned` };
   return { allowed: true, node };
+}
+
+/** Its ranges are to leave: it asks for that itself, as when it is told to stop, or an operator did. */
+export function isDraining(world: World, node: RosterNode): boolean {
+  return node.wantDrain || world.keyspace.wish(node.ident).drain;
 }
 
 /** The node with the fewest placements, then the fewest keys, then the first by name. */
@@ -28,7 +34,7 @@ export function choose(world: World, range: RangeRecord, isAvoided: (range: Rang
   const refusals: string[] = [];
   let best: RosterNode | undefined;
   for (const node of world.roster.nodes.values()) {
-    const choice = mayTake(node, range);
+    const choice = mayTake(world, node, range);
     const avoidedUntil = world.roster.avoidedUntilMs.get(copyKey(range.id, node.ident)) ?? 0;
     if (!choice.allowed) refusals.push(choice.because);
     else if (avoidedUntil > world.nowMs || isAvoided(range.id, node.ident)) refusals.push(`${node.ident} failed to take it a moment ago`);

@@ -23,6 +23,7 @@ export class Draft implements KeyspaceView {
   private readonly avoided: Avoidance[] = [];
   private readonly problems: Problem[] = [];
   private wakeAtMs: number | undefined;
+  private readonly again: RangeId[] = [];
 
   constructor(readonly world: World) {}
 
@@ -126,6 +127,10 @@ export class Draft implements KeyspaceView {
     this.problems.push(problem);
   }
 
+  lookAgain(id: RangeId): void {
+    this.again.push(id);
+  }
+
   lookAgainAt(ms: number): void {
     this.wakeAtMs = Math.min(ms, this.wakeAtMs ?? Infinity);
   }
@@ -150,6 +155,7 @@ export class Draft implements KeyspaceView {
       avoid: this.avoided,
       problems: this.problems,
       wakeAtMs: this.wakeAtMs,
+      again: this.again,
     };
   }
 }

@@ -2,10 +2,10 @@ import type { RangeId } from '../../model/range.js';
 import type { RemoteRange, RosterNode } from '../roster/roster.js';
 import { attemptOf, isReachable } from '../roster/roster.js';
 import { isPrunable } from '../keyspace/keyspace.js';
-import { placementOn } from '../keyspace/record.js';
+import { type PlacementRecord, placementOn } from '../keyspace/record.js';
 import type { Draft } from './draft.js';
 import { isDropConfirmed } from './orders.js';
-import { look } from './sight.js';
+import { isStranger, look } from './sight.js';
 
 /**
  * Drop: what is no longer wanted is forgotten once its node has confirmed that it
@@ -18,10 +18,17 @@ export function forgetDropped(draft: Draft, id: RangeId): void {
   for (const placement of range.placements) {
     if (placement.state !== 'Dropped') continue;
     const sight = look(draft.world.roster, range, placement);
-    if (sight.kind === 'gone' || (sight.kind === 'here' && isDropConfirmed(draft, range, placement))) {
+    const isGone = sight.kind === 'gone' && (!placement.lost || isDiskGone(draft, placement));
+    if (isGone || (sight.kind === 'here' && isDropConfirmed(draft, range, placement))) {
       draft.removed(id, placement.index);
     }
   }
+}
+
+/** What was given up may come back with its node, unless the node came back without it. */
+function isDiskGone(draft: Draft, placement: PlacementRecord): boolean {
+  const node = draft.world.roster.nodes.get(placement.node);
+  return node !== undefined && isStranger(node, placement);
 }
 
 /** History goes once nothing needs it. */

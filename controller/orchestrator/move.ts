@@ -91,6 +91,7 @@ function handOver(draft: Draft, range: RangeRecord, source: PlacementRecord, des
   }
   const because = handOverFailure(draft, range, source, destination);
   if (because === undefined) return;
+  draft.avoid(id, destination.node);
   draft.mark(id, destination.index, { failed: because, replaces: undefined });
   draft.decide({ ...draft.range(id), primary: source.index, epoch: range.epoch + 1 });
   finishRollback(draft, draft.range(id), { ...destination, failed: because });

@@ -118,6 +118,12 @@ function findObstacle(draft: Draft, range: RangeRecord, placement: PlacementReco
   const own = look(roster, range, placement);
   const hasToken = own.kind === 'here' && own.report?.serving === true;
   let doubt: Obstacle | undefined;
+  for (const given of range.placements.filter((p) => p.lost && p.index !== placement.index)) {
+    const sight = look(roster, range, given);
+    if (sight.kind === 'here' && isOrMayBecomeActive(sight)) {
+      return { because: `R${range.id} P${given.index}@${given.node}, which was given up, came back and is still ${sight.state}`, forbids: true };
+    }
+  }
   for (const rival of rivals(draft, range, placement)) {
     const sight = look(roster, rival.range, rival.placement);
     const name = `R${rival.range.id} P${rival.placement.index}@${rival.placement.node}`;
@@ -173,6 +179,7 @@ function send(
     range: { id: range.id, start: range.start, end: range.end },
     epoch: range.epoch,
     ...payload,
+    ...(placement.lost && command === 'Drop' ? { force: true } : {}),
   });
 }
 

@@ -1,5 +1,6 @@
 import type { NodeIdent, RangeId } from '../../model/range.js';
 import { Draft } from './draft.js';
+import { drain } from './drain.js';
 import { forgetDropped, prune, strays, sweepStray } from './drop.js';
 import { type Family, familyOf } from './epochs.js';
 import { kindOf } from './family.js';
@@ -40,6 +41,8 @@ export function reconcile(world: World, scope?: Scope): Decision {
       look(report.meta.id);
       sweepStray(draft, node, report);
     }
+    drain(draft, node);
+    draft.closeGroup();
   }
   return draft.decision(looked);
 }

@@ -4,8 +4,9 @@ import { type Key, NO_KEY, formatKey } from '../../model/key.js';
 import { type NodeIdent, type RangeId, formatRange } from '../../model/range.js';
 import type { ErrorCode } from '../../runtime/errors.js';
 import { suggest } from '../../runtime/suggest.js';
-import { type Keyspace, type RecordChange, isUnderWay } from '../keyspace/keyspace.js';
+import { type Keyspace, type KeyspaceView, type RecordChange, isUnderWay } from '../keyspace/keyspace.js';
 import { type PlacementRecord, type RangeRecord, freeIndex, newPlacement, newRange, placementOn, primaryOf, withPlacement } from '../keyspace/record.js';
+import type { WishChange } from '../keyspace/wish.js';
 import type { RosterNode } from '../roster/roster.js';
 import { choose, mayTake, mayTakeAny } from './choose.js';
 import { movingTo } from './move.js';
@@ -34,6 +35,16 @@ export interface Plan {
   readonly tracked: Tracked;
 }
 
+/** A change that is done as soon as it is persisted: there is nothing to follow. */
+export interface Adjustment {
+  readonly allowed: true;
+  readonly changes: readonly RecordChange[];
+  readonly wishes: readonly WishChange[];
+  readonly steps: readonly Step[];
+  /** For people, and for the log; empty when all was so already. */
+  readonly description: string;
+}
+
 /** What is left of an operation to follow it by. */
 export type Tracked =
   | { readonly kind: 'move'; readonly range: RangeId; readonly source: number }
@@ -57,7 +68,7 @@ export interface JoinRequest {
   readonly node: NodeIdent | undefined;
 }
 
-function refuse(because: string, code: ErrorCode = 'ABORTED'): Refusal {
+export function refuse(because: string, code: ErrorCode = 'ABORTED'): Refusal {
   return { allowed: false, code, because };
 }
 
@@ -218,7 +229,7 @@ export function unknownRange(keyspace: Keyspace, id: RangeId): string {
 }
 
 /** Why the range cannot take part in another operation; undefined when it can. */
-export function busyWith(keyspace: Keyspace, range: RangeRecord): string | undefined {
+export function busyWith(keyspace: KeyspaceView, range: RangeRecord): string | undefined {
   if (range.state === 'Obsolete') {
     const into = range.children.map((id) => `R${id}`).join(' and ');
     return into === '' ? `R${range.id} came to nothing; it is no range any more` : `R${range.id} became ${into}; name one of those`;
@@ -247,7 +258,7 @@ function findTaker(world: World, range: RangeRecord, ident: NodeIdent): Taker | 
   if (placementOn(range, ident)?.state === 'Dropped') {
     return refuse(`${ident} is still dropping its old copy of R${range.id}; try again in a moment`);
   }
-  const choice = mayTake(node.node, range);
+  const choice = mayTake(world, node.node, range);
   return choice.allowed ? choice : refuse(`${choice.because}; ${alternatives(world, range)}`);
 }
 
@@ -255,7 +266,7 @@ function findTaker(world: World, range: RangeRecord, ident: NodeIdent): Taker | 
 function findChildNode(world: World, ident: NodeIdent | undefined, parent: PlacementRecord): Taker | Refusal {
   const node = findNode(world, ident ?? parent.node);
   if (!node.allowed || node.node.ident === parent.node) return node;
-  const choice = mayTakeAny(node.node);
+  const choice = mayTakeAny(world, node.node);
   return choice.allowed ? choice : refuse(`${choice.because}; ${alternatives(world, undefined)}`);
 }
 
@@ -273,7 +284,7 @@ export function unknownNode(known: readonly NodeIdent[], ident: NodeIdent): stri
 
 function alternatives(world: World, range: RangeRecord | undefined): string {
   const able = [...world.roster.nodes.values()]
-    .filter((node) => (range ? mayTake(node, range) : mayTakeAny(node)).allowed)
+    .filter((node) => (range ? mayTake(world, node, range) : mayTakeAny(world, node)).allowed)
     .map((node) => node.ident)
     .sort();
   return able.length === 0 ? 'no other node could either' : `${able.slice(0, 10).join(', ')} could`;

@@ -38,6 +38,8 @@ export interface WantedCommand {
   /** With Prepare where to fetch from; with Activate who may hold the write token. */
   readonly parents: readonly Parent[];
   readonly initial: boolean;
+  /** With Drop: although the copy alone may hold data. Only ever of what an operator gave up. */
+  readonly force?: boolean;
 }
 
 /** An operation that ended without its effect, told once. */
@@ -75,4 +77,6 @@ export interface Decision {
   readonly problems: readonly Problem[];
   /** When to look again although nothing may have happened by then. */
   readonly wakeAtMs: number | undefined;
+  /** Ranges that were changed after they were looked at: to be looked at in the next pass. */
+  readonly again: readonly RangeId[];
 }

@@ -1,6 +1,7 @@
 import type * as grpc from '@grpc/grpc-js';
 import { type NodeIdent, type RangeId } from '../../model/range.js';
 import {
+  countToWire,
   epochToWire,
   placementStateToWire,
   rangeIdFromWire,
@@ -15,9 +16,13 @@ import { AppError } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
 import type { Controller } from '../controller.js';
 import { type RangeRecord, placementOn } from '../keyspace/record.js';
+import { availabilityOf } from '../orchestrator/availability.js';
+import { isDraining } from '../orchestrator/choose.js';
 import { explain } from '../orchestrator/progress.js';
 import { unknownNode, unknownRange } from '../orchestrator/request.js';
+import { isOutage } from '../outages.js';
 import { type RosterNode, isReachable } from '../roster/roster.js';
+import { troubleOf } from '../status.js';
 
 /** Puts the Debug service on the wire: what is wanted and what is reported, side by side. */
 export function addDebugService(server: grpc.Server, controller: Controller, deps: { readonly logger: Logger }): void {
@@ -58,7 +63,11 @@ function visible(controller: Controller): RangeRecord[] {
 }
 
 function describeRange(controller: Controller, range: RangeRecord): RangeResponse {
-  const { roster } = controller;
+  const { roster, world } = controller;
+  const now = availabilityOf(world, range);
+  const forMs = world.nowMs - (controller.outageSinceMs(range.id) ?? world.nowMs);
+  const unavailable = now !== undefined && isOutage(now, forMs);
+  const because = controller.waiting(range.id)?.because ?? (now?.available === false ? now.because : undefined);
   return {
     meta: rangeMetaToWire(range),
     state: rangeStateToWire(range.state),
@@ -72,7 +81,9 @@ function describeRange(controller: Controller, range: RangeRecord): RangeRespons
       };
     }),
     epoch: epochToWire(range.epoch),
-    waiting: explain(range, controller.waiting(range.id)?.because),
+    waiting: explain(range, because),
+    unavailable,
+    unavailableMs: countToWire(unavailable ? forMs : 0),
   };
 }
 
@@ -81,9 +92,12 @@ function describeNode(controller: Controller, node: RosterNode): NodeResponse {
     node: {
       ident: node.ident,
       address: node.address,
-      wantDrain: node.wantDrain,
+      wantDrain: isDraining(controller.world, node),
       reachable: isReachable(node),
       incarnation: node.incarnation ?? '',
+      cordoned: controller.keyspace.wish(node.ident).cordon,
+      drainOrdered: controller.keyspace.wish(node.ident).drain,
+      trouble: troubleOf(node) ?? '',
     },
     ranges: rangesOn(controller, node.ident).flatMap((range) => {
       const placement = placementOn(range, node.ident);

@@ -175,7 +175,8 @@ describe('reports of an operation', () => {
   async function serve(leadership: Leadership, run: (call: grpc.ServerWritableStream<RunRequest, RunEvent>) => void): Promise<string> {
     const server = new grpc.Server();
     const leaders = new Leaders({ leadership: new BehaviorSubject(leadership), connect: (address) => new GrpcPeer(address), clock: new ManualClock(), logger: silentLogger });
-    addService(server, OperationsService, leaders.only(OperationsService, { run }), { logger: silentLogger });
+    const definition = { run: OperationsService.run };
+    addService(server, definition, leaders.only(definition, { run }), { logger: silentLogger });
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) => {
         if (error) reject(error);

@@ -17,11 +17,20 @@ import type { Logger } from '../../runtime/log.js';
 import type { Controller } from '../controller.js';
 import type { Planner, Starter } from '../loop.js';
 import type { OperationResult } from '../operations.js';
+import type { Clock } from '../../runtime/clock.js';
 import type { Leaders } from './leader.js';
+import { operatorHandlers } from './operator.js';
 import { planJoin, planMove, planSplit } from '../orchestrator/request.js';
 
+export interface OperatorDeps {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  /** Aborted when the controller stops: what is told live ends then. */
+  readonly closing: AbortSignal;
+}
+
 /** Puts the Orchestrator service and its reporting form on the wire. A follower passes on what it is asked. */
-export function addOperatorServices(server: grpc.Server, controller: Controller, leaders: Leaders, deps: { readonly logger: Logger }): void {
+export function addOperatorServices(server: grpc.Server, controller: Controller, leaders: Leaders, deps: OperatorDeps): void {
   const complete = async (planner: Planner): Promise<Record<string, never>> => {
     const operation = await controller.run(planner);
     await operation.result;
@@ -47,6 +56,7 @@ export function addOperatorServices(server: grpc.Server, controller: Controller,
         if (!call.cancelled) call.write(doneEvent(result));
         call.end();
       },
+      ...operatorHandlers(controller, deps.clock),
     }),
     deps,
   );

@@ -54,7 +54,7 @@ class GrpcTransport implements NodeTransport {
       case 'Deactivate':
         return served(await call<ServeResponse>((o, done) => this.client.deactivate({ range, epoch, term }, none, o, done)));
       case 'Drop':
-        return served(await call<ServeResponse>((o, done) => this.client.drop({ range, force: false, epoch, term }, none, o, done)));
+        return served(await call<ServeResponse>((o, done) => this.client.drop({ range, force: command.force ?? false, epoch, term }, none, o, done)));
     }
   }
 
