@@ -62,6 +62,21 @@ export const NODE_OPTIONS = {
     check: checkFailpoints,
     help: 'For tests: NAME=ACTION, joined by commas; the action is error, delay:MS or crash, the names are in docs/chaos.md.',
   },
+  drain: {
+    kind: 'boolean',
+    flag: 'drain',
+    env: 'DRAIN',
+    default: false,
+    help: 'Told to stop, the node first waits until its ranges have moved to other nodes. A second signal stops it at once.',
+  },
+  drainTimeout: {
+    kind: 'duration',
+    flag: 'drain-timeout',
+    env: 'DRAIN_TIMEOUT',
+    default: '60s',
+    min: 100,
+    help: 'How long a drain before the stop may take; what has not left by then waits for the node to come back.',
+  },
   fetchPatience: {
     kind: 'duration',
     flag: 'fetch-patience',
