@@ -83,10 +83,12 @@ export class Leaders {
     if (ctx.metadata.get(FORWARDED).length > 0) throw new AppError('UNAVAILABLE', NOT_HERE);
     const { clock, waitMs = WAIT_MS, logger } = this.options;
     const until = clock.now() + waitMs;
+    let asked: string | undefined;
     for (;;) {
       const leader = await this.leader(until, ctx.signal);
       if (leader.leading) return here();
-      logger.info('passing a command on to the leader', { leader: leader.leaderAddress });
+      if (leader.leaderAddress !== asked) logger.info('passing a command on to the leader', { leader: leader.leaderAddress });
+      asked = leader.leaderAddress;
       const attempt = await this.attempt(leader.leaderAddress, ctx, there, until);
       if (attempt.done) return attempt.value;
       // It is gone, and Consul has not noticed yet; the next one may be here soon.
