@@ -1,4 +1,5 @@
-import { type ClientHttp2Session, type IncomingHttpHeaders, connect, constants } from 'node:http2';
+import { type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders, connect, constants } from 'node:http2';
+import { messageOf } from '../../runtime/errors.js';
 import { encodeGetRequest, encodePutRequest } from '../../proto/kv-codec.js';
 
 const { NGHTTP2_CANCEL } = constants;
@@ -34,11 +35,18 @@ export class Caller {
 
   private call(path: string, request: Buffer, done: (problem: string | undefined) => void): void {
     const session = this.sessions[this.next++ % this.sessions.length];
-    if (!session || session.destroyed) {
+    if (!session || session.closed || session.destroyed) {
       done('the connection is closed');
       return;
     }
-    const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
+    let stream: ClientHttp2Stream;
+    try {
+      stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
+    } catch (thrown) {
+      // The other side is closing the connection.
+      done(messageOf(thrown));
+      return;
+    }
     let outcome: string | undefined = 'the stream ended without a status';
     const onHeaders = (headers: IncomingHttpHeaders): void => {
       const status = headers['grpc-status'];

@@ -1,4 +1,4 @@
-import { cpus, release } from 'node:os';
+import { cpus, loadavg, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../runtime/clock.js';
 import { loadConfig, type Spec } from '../../runtime/config.js';
@@ -55,7 +55,7 @@ async function main(): Promise<void> {
 
 function machine(): string {
   const [cpu] = cpus();
-  return `${cpus().length} cores (${cpu?.model ?? 'unknown'}), ${process.platform} ${release()}, Node ${process.version}`;
+  return `${cpus().length} cores (${cpu?.model ?? 'unknown'}), ${process.platform} ${release()}, Node ${process.version}, load ${loadavg()[0]?.toFixed(1) ?? 'unknown'} before we began`;
 }
 
 main().catch((thrown: unknown) => {

@@ -66,9 +66,11 @@ async function withLoad(bench: Bench, keys: number, run: (cluster: Cluster, load
     await fill(cluster.proxy.address, keys);
     const load = generator.start({ ...LOAD, address: cluster.proxy.address, keys });
     await sleep(clock, 2_000);
-    const figures = await run(cluster, load);
-    load.stop();
-    return figures;
+    try {
+      return await run(cluster, load);
+    } finally {
+      load.stop();
+    }
   } finally {
     await cluster.stop();
   }
