@@ -19,6 +19,7 @@ import { formatAddress } from '../runtime/units.js';
 import { ChaoticService, chaoticCommands } from './chaos/chaos.js';
 import { ArmedFailpoints, parseFailpoints } from './chaos/failpoints.js';
 import { NODE_OPTIONS } from './config.js';
+import { drainNode } from './drain.js';
 import { commandMetrics, registerNodeMetrics } from './metrics.js';
 import { KvNode, type NodeOptions } from './node.js';
 import { addFollowService, grpcFollowTransport, grpcPeerDump } from './server/follow-service.js';
@@ -27,6 +28,7 @@ import { openLmdb } from './storage/lmdb.js';
 
 /** How long leaving discovery may take before the node stops all the same. */
 const LEAVE_MS_MAX = 1_000;
+const CLOSE_AFTER_DRAIN_MS = 30_000;
 const PROGRAM = { name: 'node', summary: 'A storage node: keeps ranges of keys, and serves them.' };
 
 /** Troubles made on purpose, when they were asked for. */
@@ -112,7 +114,10 @@ async function start(ctx: MainContext): Promise<Running> {
   logger.info('node listens', { address, ident, ranges: node.copies.all().length });
 
   return {
+    // A drain takes as long as it may; what comes after it is quick.
+    closeMsMax: config.drain ? config.drainTimeout + CLOSE_AFTER_DRAIN_MS : undefined,
     async close() {
+      if (config.drain) await drainNode({ node, timeoutMs: config.drainTimeout, clock, logger });
       const leaving = registration.then(
         (held) => held.deregister(),
         () => undefined,
