@@ -17,6 +17,7 @@ import { type Wires, dataFrom, dialFrom, followFrom, rangesFrom } from './transp
 import type { Weather } from './weather.js';
 
 export const NODES: readonly string[] = ['n1', 'n2', 'n3'];
+export const CONTROLLERS: readonly string[] = ['ctl1', 'ctl2'];
 export const PROXIES: readonly string[] = ['p1', 'p2'];
 /** How long a process takes to be there again. */
 const START_MS = { least: 5, most: 1500 };
@@ -30,9 +31,8 @@ export class Cluster {
   readonly disks = new Map<string, Disk>();
   readonly nodes = new Map<Process, KvNode>();
   readonly routers = new Map<Process, Router>();
-  controller: { readonly process: Process; readonly controller: Controller } | undefined;
+  readonly controllers = new Map<Process, Controller>();
   private readonly processes = new Map<string, Process>();
-  private term = 0;
 
   constructor(
     readonly random: Random,
@@ -49,11 +49,20 @@ export class Cluster {
   startAll(): void {
     for (const ident of NODES) this.startNode(ident);
     for (const name of PROXIES) this.startProxy(name);
-    this.startController();
+    for (const name of CONTROLLERS) this.startController(name);
   }
 
   get names(): string[] {
-    return [...NODES, ...PROXIES, 'controller'];
+    return [...NODES, ...PROXIES, ...CONTROLLERS];
+  }
+
+  /** The controller that leads, as far as controllers know. */
+  get leader(): Controller | undefined {
+    let leader: Controller | undefined;
+    for (const controller of this.controllers.values()) {
+      if (controller.leader.leading && !(leader && leader.leader.term > controller.leader.term)) leader = controller;
+    }
+    return leader;
   }
 
   isUp(name: string): boolean {
@@ -72,11 +81,23 @@ export class Cluster {
     });
   }
 
+  /** Stops a process for a while, as SIGSTOP does. */
+  freeze(name: string, ms: number): void {
+    const process = this.processes.get(name);
+    if (!process?.alive) return;
+    this.trace.note(name, `stands still for ${ms.toFixed(0)} ms`);
+    process.freeze(ms);
+  }
+
+  thawAll(): void {
+    for (const process of this.processes.values()) if (process.alive) process.thaw();
+  }
+
   start(name: string): void {
     if (this.isUp(name)) return;
     if (NODES.includes(name)) this.startNode(name);
     else if (PROXIES.includes(name)) this.startProxy(name);
-    else this.startController();
+    else this.startController(name);
   }
 
   private born(name: string): Process {
@@ -140,26 +161,26 @@ export class Cluster {
     });
   }
 
-  private startController(): void {
-    const process = this.born('controller');
+  private startController(name: string): void {
+    const process = this.born(name);
     const discovery = this.coordination.discovery(process);
     const controller = new Controller({
       clock: process.clock,
       turn: process.turn,
-      logger: this.trace.logger('controller'),
+      logger: this.trace.logger(name),
       persister: this.build.persister(this.coordination.persister(process)),
       discovery,
       dial: this.build.dial(dialFrom(process, this.wires())),
       observer: silentObserver,
     });
     this.build.controller(controller);
-    this.controller = { process, controller };
+    this.controllers.set(process, controller);
     process.onDeath(() => {
-      this.controller = undefined;
+      this.controllers.delete(process);
     });
     controller.start();
-    process.after(5 + this.random.next() * 50, () => {
-      controller.lead({ leading: true, term: ++this.term, leaderAddress: 'controller' });
+    this.coordination.campaign(process, (leadership) => {
+      controller.lead(leadership);
     });
   }
 

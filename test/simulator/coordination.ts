@@ -1,5 +1,5 @@
 import { BehaviorSubject, Observable } from 'rxjs';
-import type { Discovery, Instance, Persister, Registration, ServiceName } from '../../coordination/interfaces.js';
+import type { Discovery, Instance, Leadership, Persister, Registration, ServiceName } from '../../coordination/interfaces.js';
 import { sameInstances, sortInstances } from '../../coordination/instances.js';
 import { MemoryCoordination } from '../../coordination/memory/memory.js';
 import { AppError } from '../../runtime/errors.js';
@@ -11,11 +11,18 @@ import type { Weather } from './weather.js';
 /** How long a dead process stays registered. */
 const LEASE_MS = { least: 200, most: 3000 };
 
+interface Holder {
+  readonly process: Process;
+  readonly lost: () => void;
+}
+
 /** Who is registered, and the keyspace's documents: both outlive every process. */
 export class Coordination {
   private readonly entries = new Map<string, { readonly instance: Instance; readonly owner: Process }>();
   private readonly listed = new BehaviorSubject<readonly Instance[]>([]);
   private readonly memory: MemoryCoordination;
+  private holder: Holder | undefined;
+  private term = 0;
   /** Counts the writes that reached the documents. */
   version = 0;
 
@@ -79,6 +86,49 @@ export class Coordination {
     };
   }
 
+  /** One process at a time holds the lock; one that lost it may be told of that long after another has it. */
+  campaign(process: Process, told: (leadership: Leadership) => void): void {
+    let believes = false;
+    const tell = (leading: boolean, term: number, ms: number): void => {
+      process.after(ms, () => {
+        believes = leading;
+        told({ leading, term, leaderAddress: leading ? process.name : undefined });
+      });
+    };
+    const lost = (): void => {
+      tell(false, this.term, this.random.next() ** 2 * 3000);
+    };
+    const compete = (): void => {
+      // Who still believes to have it does not ask for it.
+      if (this.holder === undefined && !believes) {
+        believes = true;
+        this.holder = { process, lost };
+        tell(true, ++this.term, this.delayMs());
+      }
+      process.after(50 + this.random.next() * 100, compete);
+    };
+    process.after(this.delayMs(), compete);
+    process.onDeath(() => {
+      const { holder } = this;
+      if (holder?.process === process) this.scheduler.after(this.leaseMs(), () => { this.release(holder); });
+    });
+  }
+
+  /** The lock's session ends, whatever its holder thinks. */
+  expire(): void {
+    if (this.holder) this.release(this.holder);
+  }
+
+  private release(holder: Holder): void {
+    if (this.holder !== holder) return;
+    this.holder = undefined;
+    holder.lost();
+  }
+
+  private leaseMs(): number {
+    return LEASE_MS.least + this.random.next() * (LEASE_MS.most - LEASE_MS.least);
+  }
+
   private delayMs(): number {
     return 0.2 + this.random.next() * 2;
   }
@@ -89,7 +139,7 @@ export class Coordination {
       this.entries.set(key, { instance, owner: process });
       this.tell();
       process.onDeath(() => {
-        this.scheduler.after(LEASE_MS.least + this.random.next() * (LEASE_MS.most - LEASE_MS.least), () => {
+        this.scheduler.after(this.leaseMs(), () => {
           if (this.entries.get(key)?.owner !== process) return;
           this.entries.delete(key);
           this.tell();

@@ -63,13 +63,12 @@ export class Disk {
     });
   }
 
-  private finish({ commit, fails, resolve, reject }: Pending): void {
-    if (fails) {
-      reject(new AppError('RESOURCE_EXHAUSTED', 'the disk is full'));
-      return;
-    }
-    this.apply(commit);
-    resolve();
+  private finish({ commit, fails, process, resolve, reject }: Pending): void {
+    if (!fails) this.apply(commit);
+    process.run(() => {
+      if (fails) reject(new AppError('RESOURCE_EXHAUSTED', 'the disk is full'));
+      else resolve();
+    });
   }
 
   private crash(process: Process): void {

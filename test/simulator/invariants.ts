@@ -127,8 +127,8 @@ export class Invariants {
 
   /** Why the cluster has not come to rest; undefined when it has. */
   restlessness(): string | undefined {
-    const controller = this.cluster.controller?.controller;
-    if (!controller?.leader.leading) return 'no controller leads';
+    const controller = this.cluster.leader;
+    if (!controller) return 'no controller leads';
     const { keyspace } = controller;
     const problem = coverageProblem(keyspace.leaves());
     if (problem !== undefined) return problem;

@@ -78,7 +78,7 @@ export class Network {
         over = true;
         cancelTimer();
         options.signal?.removeEventListener('abort', onAbort);
-        if (from.alive) tell();
+        from.run(tell);
       };
       const fail = (error: AppError): void => {
         end(() => {
@@ -105,14 +105,16 @@ export class Network {
           });
           return;
         }
-        serve(at).then(
-          (answer) => {
-            if (at.alive) back(() => resolve(answer));
-          },
-          (thrown: unknown) => {
-            if (at.alive) back(() => reject(AppError.from(thrown)));
-          },
-        );
+        at.run(() => {
+          serve(at).then(
+            (answer) => {
+              if (at.alive) back(() => resolve(answer));
+            },
+            (thrown: unknown) => {
+              if (at.alive) back(() => reject(AppError.from(thrown)));
+            },
+          );
+        });
       };
       const copies = options.doubles && this.weather.happens(this.random, this.weather.profile.double) ? 2 : 1;
       for (let i = 0; i < copies; i++) this.send(from.name, to, arrive);
@@ -175,8 +177,11 @@ export class StreamEnd<In, Out> {
   /** The connection is found broken at this end. */
   break(error: AppError): void {
     if (this.ended.signal.aborted) return;
-    this.finish();
-    if (this.process?.alive) this.onEnd(error);
+    this.process?.run(() => {
+      if (this.ended.signal.aborted) return;
+      this.finish();
+      this.onEnd(error);
+    });
   }
 
   put(item: Item<Out>): void {
@@ -255,14 +260,16 @@ export class Stream {
   deliver(from: object, item: Item<unknown>): void {
     const to = from === this.near ? this.far : this.near;
     if (item.type === 'message') item.left();
-    if (to.ended.signal.aborted || !to.process?.alive) return;
-    if (item.type === 'message') {
-      to.onMessage(item.message);
-      return;
-    }
-    to.finish();
-    this.network.streams.delete(this);
-    to.onEnd(item.error);
+    if (item.type === 'end') this.network.streams.delete(this);
+    to.process?.run(() => {
+      if (to.ended.signal.aborted) return;
+      if (item.type === 'message') {
+        to.onMessage(item.message);
+        return;
+      }
+      to.finish();
+      to.onEnd(item.error);
+    });
   }
 
   /** The network between the two ends is cut: both find out, each in its own time, unless it is mended before. */
@@ -328,7 +335,9 @@ export class Stream {
     }
     this.far.process = process;
     this.accepted = true;
-    this.accept(this.far, process);
+    process.run(() => {
+      this.accept(this.far, process);
+    });
     this.near.resume();
     this.far.resume();
   }

@@ -33,10 +33,9 @@ export class Operators {
   }
 
   private operate(): void {
-    const { controller } = this.cluster;
-    if (!controller) return;
     const plan = this.draw();
-    controller.controller.run(plan).then(
+    const { leader } = this.cluster;
+    leader?.run(plan).then(
       (operation) => {
         this.follow(operation);
       },

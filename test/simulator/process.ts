@@ -5,6 +5,8 @@ import type { Scheduler } from './scheduler.js';
 /** One life of a process. What it asked for before it died never comes back to it. */
 export class Process {
   private over = false;
+  private isFrozen = false;
+  private readonly missed: (() => void)[] = [];
   private readonly deaths: (() => void)[] = [];
 
   constructor(
@@ -23,6 +25,28 @@ export class Process {
     for (const death of this.deaths.splice(0)) death();
   }
 
+  /** Stands still, as with SIGSTOP: what reaches it happens when it goes on. */
+  freeze(ms: number): void {
+    if (this.over || this.isFrozen) return;
+    this.isFrozen = true;
+    this.scheduler.after(ms, () => {
+      this.thaw();
+    });
+  }
+
+  thaw(): void {
+    this.isFrozen = false;
+    // One by one, since each may be followed by others that were not there yet.
+    for (const callback of this.missed.splice(0)) this.after(0, callback);
+  }
+
+  /** Lets the process run a callback: now, when it goes on, or never. */
+  run(callback: () => void): void {
+    if (this.over) return;
+    if (this.isFrozen) this.missed.push(callback);
+    else callback();
+  }
+
   /** What the world does when it dies; never code of the process. */
   onDeath(callback: () => void): void {
     this.deaths.push(callback);
@@ -30,9 +54,17 @@ export class Process {
 
   after(ms: number, callback: () => void): Cancel {
     if (this.over) return () => undefined;
-    return this.scheduler.after(ms, () => {
-      if (!this.over) callback();
+    let cancelled = false;
+    const cancel = this.scheduler.after(ms, () => {
+      if (cancelled) return;
+      this.run(() => {
+        if (!cancelled) callback();
+      });
     });
+    return () => {
+      cancelled = true;
+      cancel();
+    };
   }
 
   readonly clock: Clock = {

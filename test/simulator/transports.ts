@@ -1,6 +1,6 @@
 import { Observable } from 'rxjs';
 import type { EndStatus, NodeTransport as DataTransport, PipeEvents, TransportFactory } from '../../client/transport.js';
-import type { Dial } from '../../controller/transport/transport.js';
+import type { CommandAnswer, Dial } from '../../controller/transport/transport.js';
 import type { WantedCommand } from '../../controller/orchestrator/types.js';
 import type { RangesEvent } from '../../model/report.js';
 import type { FollowStart, FollowTransport, SourceChannel, ToFollower, ToSource } from '../../node/follow/messages.js';
@@ -34,8 +34,8 @@ const ABSENT = new AppError('UNAVAILABLE', 'the node is starting');
 
 export function dialFrom(process: Process, { network, nodeOf }: Wires): Dial {
   return (address) => ({
-    send: (command, { timeoutMs, signal }) =>
-      network.call(process, address, (at) => obey(at, command), { timeoutMs, signal, doubles: true }),
+    send: (command, { timeoutMs, signal, term }) =>
+      network.call(process, address, (at) => obey(at, command, term), { timeoutMs, signal, doubles: true }),
     info: ({ timeoutMs }) =>
       network.call(
         process,
@@ -63,13 +63,13 @@ export function dialFrom(process: Process, { network, nodeOf }: Wires): Dial {
     close: () => undefined,
   });
 
-  async function obey(at: Process, command: WantedCommand): Promise<{ state: never; lastError: string; info: never }> {
+  async function obey(at: Process, command: WantedCommand, term: number): Promise<CommandAnswer> {
     const node = nodeOf(at);
     if (!node) throw ABSENT;
-    network.trace.note(at.name, `<- ${command.command} R${command.range.id} epoch ${command.epoch}${command.initial ? ' initial' : ''}`);
-    const answer = await node.rangelet.execute(requestOf(command));
+    network.trace.note(at.name, `<- ${command.command} R${command.range.id} epoch ${command.epoch} term ${term}${command.initial ? ' initial' : ''}`);
+    const answer = await node.rangelet.execute({ ...requestOf(command), term });
     network.trace.note(at.name, `-> ${command.command} R${command.range.id}: ${answer.state} ${answer.lastError}`);
-    return answer as never;
+    return answer;
   }
 }
 

@@ -15,6 +15,8 @@ export interface Profile {
   readonly crashEveryMs: number;
   readonly controllerCrashEveryMs: number;
   readonly proxyCrashEveryMs: number;
+  readonly lockLostEveryMs: number;
+  readonly freezeEveryMs: number;
   readonly partitionEveryMs: number;
   readonly streamBreakEveryMs: number;
   readonly operateEveryMs: number;
@@ -30,6 +32,8 @@ export const CALM: Profile = {
   crashEveryMs: Infinity,
   controllerCrashEveryMs: Infinity,
   proxyCrashEveryMs: Infinity,
+  lockLostEveryMs: Infinity,
+  freezeEveryMs: Infinity,
   partitionEveryMs: Infinity,
   streamBreakEveryMs: Infinity,
   operateEveryMs: Infinity,
@@ -49,6 +53,8 @@ export function drawProfile(random: Random): Profile {
     crashEveryMs: every(1500),
     controllerCrashEveryMs: every(2000),
     proxyCrashEveryMs: every(3000),
+    lockLostEveryMs: every(1500),
+    freezeEveryMs: every(1500),
     partitionEveryMs: every(1500),
     streamBreakEveryMs: every(400),
     operateEveryMs: 200 + 800 * random.next(),
