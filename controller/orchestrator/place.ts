@@ -123,8 +123,11 @@ function beginActivation(draft: Draft, id: RangeId): void {
  */
 function strangeHolder(draft: Draft, id: RangeId): string | undefined {
   const { roster, keyspace } = draft.world;
+  const givenUp = new Set(draft.range(id).placements.flatMap((p) => (p.lost ? [p.node] : [])));
   for (const node of roster.nodes.values()) {
     for (const report of node.ranges.values()) {
+      // What an operator gave up is known, and is dropped by force should it come back.
+      if (report.meta.id === id && givenUp.has(node.ident)) continue;
       const unknown = report.meta.id >= keyspace.nextId || (report.meta.id === id && (report.serving || report.state === 'Active'));
       if (unknown) {
         return `${node.ident} holds R${report.meta.id}, of which this controller knows nothing: its data directory may have been lost or belong to another cluster`;

@@ -1,10 +1,12 @@
-import { Keyspace, firstRange, toPersisted, type RecordChange } from '../../controller/keyspace/keyspace.js';
+import type { Change } from '../../coordination/interfaces.js';
+import { Keyspace, firstRange, toPersisted, wishesToPersisted, type RecordChange } from '../../controller/keyspace/keyspace.js';
 import { standing } from '../../controller/orchestrator/progress.js';
 import { reconcile } from '../../controller/orchestrator/reconcile.js';
-import type { Plan, Refusal, Tracked } from '../../controller/orchestrator/request.js';
+import type { Adjustment, Plan, Refusal, Tracked } from '../../controller/orchestrator/request.js';
 import { DEFAULT_TUNING, type Decision, type WantedCommand, type World } from '../../controller/orchestrator/types.js';
 import { EMPTY_ROSTER, type Roster, copyKey } from '../../controller/roster/roster.js';
 import * as updates from '../../controller/roster/updates.js';
+import type { Interval } from '../../model/interval.js';
 import { formatOperation, formatStep } from '../../model/notation.js';
 import { type NodeIdent, type RangeId, formatPlacement } from '../../model/range.js';
 import { FakeNode, type Outcome } from './fake-node.js';
@@ -175,6 +177,29 @@ export class Cluster {
     this.running.push({ tracked: plan.tracked, text: formatOperation(plan.operation) });
   }
 
+  /** An order that is done once it is written down. */
+  adjust(adjustment: Adjustment | Refusal): boolean {
+    if (!adjustment.allowed) {
+      this.log.push(`refused: ${adjustment.because} (${adjustment.code})`);
+      return false;
+    }
+    this.persist(adjustment.changes);
+    this.keyspace.applyWishes(adjustment.wishes);
+    this.write(wishesToPersisted(adjustment.wishes));
+    this.log.push(adjustment.description === '' ? 'it is so already' : adjustment.description);
+    return true;
+  }
+
+  forget(range: Interval): void {
+    this.invariants.forget(range);
+  }
+
+  /** Tells of a node's load, as its next report does. */
+  setLoad(ident: NodeIdent, range: RangeId, requestsPerSecond: number): void {
+    this.node(ident).load.set(range, requestsPerSecond);
+    this.report(this.node(ident));
+  }
+
   // --- the loop ------------------------------------------------------------------------
 
   /** Goes on until nothing happens any more, `stop` says so, or the time is up. */
@@ -241,7 +266,11 @@ export class Cluster {
 
   private persist(changes: readonly RecordChange[]): void {
     this.keyspace.apply(changes);
-    for (const { key, value } of toPersisted(changes)) {
+    this.write(toPersisted(changes));
+  }
+
+  private write(changes: readonly Change[]): void {
+    for (const { key, value } of changes) {
       if (value === undefined) this.documents.delete(key);
       else this.documents.set(key, value);
     }

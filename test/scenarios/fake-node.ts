@@ -35,6 +35,8 @@ export class FakeNode {
   up = true;
   frozen = false;
   wantDrain = false;
+  /** Requests a second, of every range here. */
+  readonly load = new Map<RangeId, number>();
 
   constructor(
     readonly ident: NodeIdent,
@@ -52,7 +54,7 @@ export class FakeNode {
     return {
       meta: copy.meta,
       state: copy.state,
-      load: NO_LOAD,
+      load: { ...NO_LOAD, readsPerSecond: this.load.get(copy.meta.id) ?? 0 },
       epoch: copy.epoch,
       progress: undefined,
       lastError: copy.lastError,
@@ -126,7 +128,7 @@ export class FakeNode {
       case 'Deactivate':
         return undefined;
       case 'Drop':
-        return copy.token.length > 0 && copy.data.size > 0
+        return command.force !== true && copy.token.length > 0 && copy.data.size > 0
           ? `BROKEN: R${copy.meta.id} on ${this.ident} is dropped with the only data of ${copy.token.map(formatInterval).join(' ')}`
           : undefined;
     }

@@ -1,4 +1,4 @@
-import { containsKey } from '../../model/interval.js';
+import { type Interval, containsKey } from '../../model/interval.js';
 import type { Key } from '../../model/key.js';
 import { formatRange, type RangeId } from '../../model/range.js';
 import { type Keyspace, coverageProblem } from '../../controller/keyspace/keyspace.js';
@@ -15,7 +15,7 @@ export class Invariants {
 
   check(keyspace: Keyspace, nodes: Iterable<FakeNode>): void {
     const all = [...nodes];
-    this.checkOwners(all);
+    this.checkOwners(keyspace, all);
     const problem = coverageProblem(keyspace.leaves());
     if (keyspace.size > 0 && problem !== undefined) throw broken(2, problem);
     for (const range of keyspace.values()) this.checkEpoch(`R${range.id}`, range.epoch);
@@ -23,10 +23,10 @@ export class Invariants {
   }
 
   /** 1: one owner a key. 3 and 4: it has the newest acknowledged value. */
-  private checkOwners(nodes: readonly FakeNode[]): void {
+  private checkOwners(keyspace: Keyspace, nodes: readonly FakeNode[]): void {
     for (const key of PROBES) {
       const owners = nodes.flatMap((node) =>
-        [...node.copies.values()].filter((c) => accepts(c, key)).map((copy) => ({ node, copy })),
+        [...node.copies.values()].filter((c) => accepts(c, key) && !isGivenUp(keyspace, node, c)).map((copy) => ({ node, copy })),
       );
       if (owners.length > 1) {
         throw broken(1, `key ${key} is active as ${owners.map((o) => `${formatRange(o.copy.meta)} on ${o.node.ident}`).join(' and ')}`);
@@ -44,6 +44,11 @@ export class Invariants {
     }
   }
 
+  /** An operator gave the data of these keys up. */
+  forget(range: Interval): void {
+    for (const key of PROBES) if (containsKey(range, key)) this.acknowledged.delete(key);
+  }
+
   /** 7: epochs only grow, in the keyspace and on every node. */
   private checkEpoch(where: string, epoch: number): void {
     const before = this.epochs.get(where) ?? 0;
@@ -57,6 +62,11 @@ export class Invariants {
       if (copy.lastError.startsWith('BROKEN')) throw broken(4, copy.lastError);
     }
   }
+}
+
+/** What it has counts no more, whatever it believes until it is told. */
+function isGivenUp(keyspace: Keyspace, node: FakeNode, copy: FakeCopy): boolean {
+  return keyspace.get(copy.meta.id)?.placements.some((p) => p.lost && p.node === node.ident) === true;
 }
 
 function place(id: RangeId, node: FakeNode): string {

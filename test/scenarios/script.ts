@@ -1,6 +1,9 @@
 import { newPlacement, newRange } from '../../controller/keyspace/record.js';
+import { drainReport } from '../../controller/orchestrator/drain.js';
 import { explain } from '../../controller/orchestrator/progress.js';
 import { planJoin, planMove, planSplit } from '../../controller/orchestrator/request.js';
+import { planReset } from '../../controller/orchestrator/reset.js';
+import { planNodeOrder } from '../../controller/orchestrator/wishes.js';
 import { attemptOf } from '../../controller/roster/roster.js';
 import { subtract } from '../../model/interval.js';
 import { keyFromText } from '../../model/key.js';
@@ -18,6 +21,9 @@ import { FAULT_KINDS } from './faults.js';
  *   > range R1 [-inf, m) 5200    a range that is active there; without any, the first one is placed
  *   > stranger R7 [-inf, m) 5200 a range that is active there, and that the controller knows nothing of
  *   > move 1 5201                as rangerctl: move, split, join
+ *   > drain 5201                 as rangerctl: drain, undrain, cordon, uncordon, reset ID [--accept-data-loss]
+ *   > drain report 5201          what is left there, and what each range waits for
+ *   > 5201 serves 40/s of R2     its load, by which drains go
  *   > go                         until nothing happens any more, 30 s at most; `go 2m`
  *   > until LINE                 until a line begins so
  *   > step 3                     three passes, each with one command brought to its node
@@ -118,6 +124,16 @@ class Player {
       case 'join':
         this.operate(word, rest);
         return;
+      case 'drain':
+      case 'undrain':
+      case 'cordon':
+      case 'uncordon':
+        if (rest[0] === 'report') this.tellDrain(rest[1] ?? '');
+        else this.cluster.adjust(planNodeOrder(this.cluster.view, word, rest[0] ?? ''));
+        return;
+      case 'reset':
+        this.reset(Number(rest[0]), rest.includes('--accept-data-loss'));
+        return;
       case 'go':
         this.cluster.run(rest[0] === undefined ? GO_MS : duration(rest[0]));
         this.tellWaiting();
@@ -142,6 +158,20 @@ class Player {
     }
   }
 
+  private reset(range: number, acceptDataLoss: boolean): void {
+    const { view } = this.cluster;
+    const meta = view.keyspace.get(range);
+    if (this.cluster.adjust(planReset(view, { range, acceptDataLoss })) && meta) this.cluster.forget(meta);
+  }
+
+  private tellDrain(node: string): void {
+    const { left, items } = drainReport(this.cluster.view, node);
+    this.cluster.log.push(`${left} left`);
+    for (const { range, leaving } of items) {
+      this.cluster.log.push(`R${range} ${leaving.kind === 'moving' ? `moves to ${leaving.to}` : leaving.kind === 'waiting' ? `waits: ${leaving.because}` : 'is to leave'}`);
+    }
+  }
+
   private operate(kind: 'move' | 'split' | 'join', words: readonly string[]): void {
     const { view } = this.cluster;
     const [first, second, third, fourth] = words;
@@ -152,6 +182,11 @@ class Player {
   }
 
   private disturb(ident: string, what: string, line: string): void {
+    const [, requests, id] = /^serves (\d+)\/s of R(\d+)$/.exec(what) ?? [];
+    if (id !== undefined) {
+      this.cluster.setLoad(ident, Number(id), Number(requests));
+      return;
+    }
     const fault = FAULT_KINDS.find((kind) => what.startsWith(`${kind} `));
     if (fault) {
       const [, command, range, times] = /^ (\w+)(?: of R(\d+))?(?: (\d+) times?)?$/.exec(what.slice(fault.length)) ?? [];
