@@ -1,4 +1,5 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statfsSync } from 'node:fs';
+import { messageOf } from './errors.js';
 
 /*
  * LMDB trusts its file: opening one that is damaged ends the process with a
@@ -57,4 +58,36 @@ function readMeta(file: number, at: number): Meta | undefined {
   const pageSize = bytes.readUInt32LE(PAGE_SIZE_AT);
   if (pageSize < 256 || pageSize > 65_536) return undefined;
   return { pageSize, roots: ROOTS_AT.map((root) => bytes.readBigUInt64LE(root)), txn: bytes.readBigUInt64LE(TXN_AT) };
+}
+
+/**
+ * Why a commit failed. lmdb tells the reason through a promise beside the error it
+ * throws; nobody waiting for that would end the process as an unhandled rejection.
+ */
+export async function commitFailure(thrown: unknown): Promise<unknown> {
+  const reason = (thrown as { commitError?: unknown } | null)?.commitError;
+  if (!(reason instanceof Promise)) return thrown;
+  return reason.then(
+    () => thrown,
+    (cause: unknown) => cause,
+  );
+}
+
+/** Less than this is no space to a database whose commits write many pages at once. */
+const FULL_BYTES = 1024 * 1024;
+
+/**
+ * Whether the disk of `directory` was full. A write of which only a part found room is an
+ * input/output error to LMDB, like a broken disk; what is left of the space tells them apart.
+ */
+export function isDiskFull(failure: unknown, directory: string): boolean {
+  const text = messageOf(failure);
+  if (/ENOSPC|EDQUOT|no space|quota exceeded|MAP_FULL|mapsize/i.test(text)) return true;
+  if (!/EIO|input\/output error/i.test(text)) return false;
+  try {
+    const { bavail, bsize } = statfsSync(directory);
+    return bavail * bsize < FULL_BYTES;
+  } catch {
+    return false;
+  }
 }

@@ -1,9 +1,10 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Clock } from '../../runtime/clock.js';
 import { type DirectoryLock, lockDirectory } from '../../runtime/directory-lock.js';
 import { AppError, messageOf } from '../../runtime/errors.js';
+import { commitFailure, isDiskFull } from '../../runtime/lmdb-file.js';
 import type { Random } from '../../runtime/random.js';
 import { validateGroup } from '../documents.js';
 import type { Change, Election, Persister } from '../interfaces.js';
@@ -154,7 +155,7 @@ export class StoreFile {
         void this.facts.put('sum', sum);
       });
     } catch (thrown) {
-      throw writeError(this.path, thrown);
+      throw writeError(this.path, await commitFailure(thrown));
     }
   }
 
@@ -195,7 +196,7 @@ export class StoreFile {
     try {
       await this.facts.put(name, seal(name, value));
     } catch (thrown) {
-      throw writeError(this.path, thrown);
+      throw writeError(this.path, await commitFailure(thrown));
     }
   }
 
@@ -253,7 +254,7 @@ function openError(path: string, thrown: unknown): AppError {
 
 function writeError(path: string, thrown: unknown): AppError {
   const why = messageOf(thrown);
-  const full = /ENOSPC|no space|MAP_FULL|mapsize/i.test(why);
+  const full = isDiskFull(thrown, dirname(path));
   return new AppError(
     full ? 'RESOURCE_EXHAUSTED' : 'UNAVAILABLE',
     full ? `'${path}' cannot be written, the disk is full: free some space (${why})` : `'${path}' cannot be written: ${why}`,

@@ -5,7 +5,7 @@ import type { Interval } from '../../model/interval.js';
 import { type Key, NO_KEY, keyFromBytes, keyToBytes, successor } from '../../model/key.js';
 import type { RangeId } from '../../model/range.js';
 import { AppError, messageOf } from '../../runtime/errors.js';
-import { lmdbFileProblem } from '../../runtime/lmdb-file.js';
+import { commitFailure, isDiskFull, lmdbFileProblem } from '../../runtime/lmdb-file.js';
 import type { Random } from '../../runtime/random.js';
 import { type CopyRecord, decodeCopy, encodeCopy } from './copy-record.js';
 import {
@@ -41,7 +41,7 @@ export function openLmdb(options: LmdbOptions): Storage {
   const { dir } = options;
   const env = openEnvironment(options);
   try {
-    return new LmdbStorage(env, options.random);
+    return new LmdbStorage(env, dir, options.random);
   } catch (thrown) {
     void env.close();
     if (thrown instanceof AppError) throw new AppError(thrown.code, `data directory ${dir}: ${thrown.message}`, { cause: thrown });
@@ -92,7 +92,11 @@ class LmdbStorage implements Storage {
   private readonly log: Bytes;
   private readonly meta: Database<Buffer, string>;
 
-  constructor(env: RootDatabase<Buffer, Buffer>, random: Random) {
+  constructor(
+    env: RootDatabase<Buffer, Buffer>,
+    private readonly dir: string,
+    random: Random,
+  ) {
     this.env = env;
     this.meta = env.openDB<Buffer, string>({ name: 'meta', encoding: 'binary', keyEncoding: 'ordered-binary' });
     const format = this.meta.get('format')?.toString();
@@ -200,7 +204,7 @@ class LmdbStorage implements Storage {
         this.queue(commit);
       });
     } catch (thrown) {
-      throw commitError(thrown);
+      throw commitError(await commitFailure(thrown), this.dir);
     }
   }
 
@@ -238,10 +242,10 @@ function bounds(span: Interval): { start: Buffer; end: Buffer } {
   return { start: keyToBytes(span.start), end: span.end === NO_KEY ? LAST_KEY : keyToBytes(span.end) };
 }
 
-function commitError(thrown: unknown): AppError {
-  const text = messageOf(thrown);
-  if (/ENOSPC|No space|MDB_MAP_FULL/i.test(text)) {
-    return new AppError('RESOURCE_EXHAUSTED', `the disk is full, so nothing was written (${text}): free some space`, { cause: thrown });
+function commitError(failure: unknown, dir: string): AppError {
+  const text = messageOf(failure);
+  if (isDiskFull(failure, dir)) {
+    return new AppError('RESOURCE_EXHAUSTED', `the disk is full, so nothing was written (${text}): free some space`, { cause: failure });
   }
-  return new AppError('DATA_LOSS', `the storage could not commit (${text})`, { cause: thrown });
+  return new AppError('DATA_LOSS', `the storage could not commit (${text})`, { cause: failure });
 }
