@@ -256,6 +256,7 @@ export class KvRangeService implements RangeService {
 
   private async takeOver(copy: Copy, link: Link, ctx: CommandContext, once: boolean): Promise<void> {
     const answer = await link.requestHandOver(ctx.epoch, this.deps.patience.handOverMs, ctx.signal, once);
+    await this.deps.failpoints.reach('before-take-over-commit');
     await this.deps.copies.change(
       () => [copy],
       async () => {
@@ -264,6 +265,7 @@ export class KvRangeService implements RangeService {
         await this.keepHandedOver(copy, link, answer);
       },
     );
+    await this.deps.failpoints.reach('after-take-over-commit');
     await this.closeLink(copy, link);
   }
 
