@@ -145,8 +145,11 @@ export const asksNoDeactivate = broken('the controller takes a Deactivate for do
     const transport = dial(address);
     return {
       ...transport,
-      send: (command, options) =>
-        command.command === 'Deactivate' ? Promise.resolve({ state: 'Inactive' as const, lastError: '', info: undefined }) : transport.send(command, options),
+      send: async (command, options) => {
+        if (command.command !== 'Deactivate') return transport.send(command, options);
+        await transport.info(options);
+        return { state: 'Inactive', lastError: '', info: undefined };
+      },
     };
   },
 });
