@@ -34,7 +34,7 @@ export interface ConsulBackend {
 /** All that a controller needs of Consul. What it writes carries the proof that it leads. */
 export async function openConsul(options: OpenDeps & { readonly host: string; readonly port: number }): Promise<ConsulBackend> {
   const { host, port, ...deps } = options;
-  const [{ ConsulClient }, { ConsulDiscovery }, { ConsulElection }, { ConsulPersister }] = await Promise.all([
+  const [{ ConsulClient }, { ConsulDiscovery }, { ConsulElection }, { ConsulPersister, NODES_PREFIX }] = await Promise.all([
     import('./consul/client.js'),
     import('./consul/discovery.js'),
     import('./consul/election.js'),
@@ -43,7 +43,7 @@ export async function openConsul(options: OpenDeps & { readonly host: string; re
   const client = new ConsulClient({ host, port });
   const discovery = new ConsulDiscovery({ client, ...deps });
   const election = new ConsulElection({ client, ...deps });
-  const persister = new ConsulPersister({ client, fence: () => election.fence() });
+  const persister = new ConsulPersister({ client, nodesPrefix: NODES_PREFIX, fence: () => election.fence() });
   return {
     discovery,
     election,

@@ -14,11 +14,19 @@ export interface ConsulPersisterOptions {
   readonly client: ConsulClient;
   /** Where the documents are; ends with a slash. */
   readonly prefix?: string;
+  /**
+   * Where documents stand that are not about ranges: those whose key begins with `nodes/`. Other
+   * controllers read all that is below `ranges/`, and know of nothing else there. Without it they
+   * are below `prefix` too.
+   */
+  readonly nodesPrefix?: string;
   /** Who is not leading when this is asked does not write. Without it only the documents' versions guard them. */
   readonly fence?: () => Fence | undefined;
 }
 
 export const RANGES_PREFIX = 'ranges/';
+export const NODES_PREFIX = 'keyranger/nodes/';
+const NODE_KEYS = 'nodes/';
 const WRITE_MS = 10_000;
 /** One operation is left for the fence, and room for it in the body. */
 const LIMITS = { operationsMax: OPERATIONS_MAX - 1, bodyBytesMax: BODY_BYTES_MAX - 1024 };
@@ -37,9 +45,11 @@ export class ConsulPersister implements Persister {
 
   load(): Promise<ReadonlyMap<string, string>> {
     return this.inTurn(async () => {
-      const pairs = await this.options.client.pairs(this.prefix, { signal: this.closing.signal });
+      const { client, nodesPrefix } = this.options;
+      const signal = this.closing.signal;
+      const pairs = [...(await client.pairs(this.prefix, { signal })), ...(nodesPrefix === undefined ? [] : await client.pairs(nodesPrefix, { signal }))];
       // Consul's own pages make a key of the prefix alone, as a folder.
-      const documents = pairs.filter((pair) => pair.key.length > this.prefix.length);
+      const documents = pairs.filter((pair) => pair.key !== this.prefix && pair.key !== nodesPrefix);
       this.versions = new Map(documents.map((pair) => [this.nameOf(pair.key), pair.modifyIndex]));
       this.mustLoad = false;
       return new Map(documents.map((pair) => [this.nameOf(pair.key), pair.value]));
@@ -49,7 +59,7 @@ export class ConsulPersister implements Persister {
   async write(groups: readonly (readonly Change[])[]): Promise<void> {
     for (const group of groups) validateGroup(group);
     // Versions have at most 16 digits, so an operation is never longer than with this one.
-    const bytesOf = ({ key, value }: Change): number => JSON.stringify(operationOf(this.prefix + key, value, Number.MAX_SAFE_INTEGER)).length;
+    const bytesOf = ({ key, value }: Change): number => JSON.stringify(operationOf(this.keyOf(key), value, Number.MAX_SAFE_INTEGER)).length;
     const packs = packGroups(groups, bytesOf, LIMITS);
     return this.inTurn(async () => {
       if (this.mustLoad) throw new AppError('ABORTED', 'an earlier write failed: load the documents again before writing');
@@ -81,7 +91,7 @@ export class ConsulPersister implements Persister {
   }
 
   private operation({ key, value }: Change): KvOperation {
-    return operationOf(this.prefix + key, value, this.versions.get(key));
+    return operationOf(this.keyOf(key), value, this.versions.get(key));
   }
 
   private fencing(): KvOperation[] {
@@ -91,7 +101,14 @@ export class ConsulPersister implements Persister {
     return [{ Verb: 'check-session', Key: fence.key, Session: fence.session }];
   }
 
+  private keyOf(name: string): string {
+    const { nodesPrefix } = this.options;
+    return nodesPrefix !== undefined && name.startsWith(NODE_KEYS) ? nodesPrefix + name.slice(NODE_KEYS.length) : this.prefix + name;
+  }
+
   private nameOf(key: string): string {
+    const { nodesPrefix } = this.options;
+    if (nodesPrefix !== undefined && key.startsWith(nodesPrefix)) return NODE_KEYS + key.slice(nodesPrefix.length);
     return key.slice(this.prefix.length);
   }
 

@@ -75,6 +75,11 @@ export class Cluster {
     return { keyspace: this.keyspace, roster: this.roster, nowMs: this.nowMs, tuning: { ...DEFAULT_TUNING, gatherMs: 0 } };
   }
 
+  /** What is on disk. */
+  get persisted(): ReadonlyMap<string, string> {
+    return this.documents;
+  }
+
   get reasons(): ReadonlyMap<RangeId, string> {
     return this.waiting;
   }
@@ -241,6 +246,8 @@ export class Cluster {
 
   /** One pass of the controller; true when it changed something. */
   private pass(): boolean {
+    // As each tick does; the copies that commands may still be for are kept.
+    this.roster = updates.tidied(this.roster, (copy) => this.isKnown(copy), this.nowMs);
     const decision = reconcile(this.view);
     for (const group of decision.groups) this.persist(group.changes);
     this.log.push(...decision.steps.map(formatStep));
@@ -253,6 +260,11 @@ export class Cluster {
     this.wakeAtMs = decision.wakeAtMs;
     this.want(decision.commands);
     return decision.groups.length > 0;
+  }
+
+  private isKnown(copy: string): boolean {
+    const [id = '', node = ''] = copy.split('@');
+    return this.keyspace.on(node).has(Number(id)) || this.roster.nodes.get(node)?.ranges.has(Number(id)) === true;
   }
 
   private finishOperations(): void {
