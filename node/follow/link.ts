@@ -5,6 +5,7 @@ import { type Cancel, type Clock, sleep } from '../../runtime/clock.js';
 import { AppError, assert } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
 import type { FollowConnection, FollowStart, FollowTransport, Follower, HandOver, ToFollower } from './messages.js';
+import type { LogRecord } from '../storage/storage.js';
 import type { LinkSink } from './sink.js';
 
 export interface LinkOptions {
@@ -262,7 +263,7 @@ export class Link {
         this.snapshotFrom = message.next;
         if (message.next === undefined) this.consistentAt = message.endOffset;
         await this.pipeline(commits, this.deps.sink.chunk(this, { start: from, end: message.next ?? this.span.end }, message.pairs));
-        this.count(message.pairs);
+        this.count(message.pairs.count, message.pairs.bytes.length);
         return;
       }
       case 'records': {
@@ -272,7 +273,7 @@ export class Link {
           connection.send({ type: 'ack', offset: end });
         };
         await this.pipeline(commits, this.deps.sink.records(this, message.records), ack);
-        this.count(message.records);
+        this.count(message.records.length, bytesOf(message.records));
         return;
       }
       case 'handOver':
@@ -298,9 +299,9 @@ export class Link {
     this.changed();
   }
 
-  private count(items: readonly { readonly key: Buffer; readonly value: Buffer | undefined }[]): void {
-    this.keys += items.length;
-    for (const { key, value } of items) this.bytes += key.length + (value?.length ?? 0);
+  private count(keys: number, bytes: number): void {
+    this.keys += keys;
+    this.bytes += bytes;
     this.changed();
   }
 
@@ -358,6 +359,10 @@ export class Link {
   private changed(): void {
     for (const waiter of [...this.waiters]) waiter();
   }
+}
+
+function bytesOf(records: readonly LogRecord[]): number {
+  return records.reduce((sum, { key, value }) => sum + key.length + (value?.length ?? 0), 0);
 }
 
 /** Trying again cannot help: the source does not have the range, or speaks nothing we do. */

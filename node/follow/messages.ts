@@ -1,7 +1,8 @@
 import type { Interval } from '../../model/interval.js';
 import type { Key } from '../../model/key.js';
 import type { RangeId } from '../../model/range.js';
-import type { LogRecord, StoredPair } from '../storage/storage.js';
+import type { PackedPairs } from '../storage/packed.js';
+import type { LogRecord } from '../storage/storage.js';
 
 /**
  * What travels between a source and a follower; see proto/kv/follow.proto for the
@@ -41,7 +42,7 @@ export type ToFollower =
     }
   | {
       readonly type: 'chunk';
-      readonly pairs: readonly StoredPair[];
+      readonly pairs: PackedPairs;
       /** Where the next chunk begins; undefined after the last. */
       readonly next: Key | undefined;
       readonly endOffset: number;

@@ -1,11 +1,12 @@
 import { type Interval, overlaps } from '../../model/interval.js';
-import { type Key, keyFromBytes, successor } from '../../model/key.js';
+import { type Key, successor } from '../../model/key.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Copies } from '../range/copies.js';
 import type { Copy } from '../range/copy.js';
 import type { Retention } from '../range/retention.js';
 import type { LinkRecord } from '../storage/copy-record.js';
-import type { Commit, LogRecord, Storage, StoredPair } from '../storage/storage.js';
+import { type PackedPairs, packedKeys } from '../storage/packed.js';
+import type { Commit, LogRecord, Storage } from '../storage/storage.js';
 import type { Link } from './link.js';
 import type { ToFollower } from './messages.js';
 
@@ -13,7 +14,7 @@ import type { ToFollower } from './messages.js';
 export interface LinkSink {
   begin(link: Link, message: Extract<ToFollower, { type: 'begin' }>): Promise<void>;
   /** All pairs of `span` at the source. */
-  chunk(link: Link, span: Interval, pairs: readonly StoredPair[]): Promise<void>;
+  chunk(link: Link, span: Interval, pairs: PackedPairs): Promise<void>;
   records(link: Link, records: readonly LogRecord[]): Promise<void>;
 }
 
@@ -43,15 +44,15 @@ export class CopySink implements LinkSink {
     );
   }
 
-  async chunk(link: Link, span: Interval, pairs: readonly StoredPair[]): Promise<void> {
+  async chunk(link: Link, span: Interval, pairs: PackedPairs): Promise<void> {
     await this.merge(span, pairs, () => {
       this.refuseOverwrite(link);
     });
-    this.copy.changes += pairs.length;
+    this.copy.changes += pairs.count;
   }
 
   /** Makes the pairs of `span` those given; `check` is asked before each step. */
-  async merge(span: Interval, pairs: readonly StoredPair[], check: () => void): Promise<void> {
+  async merge(span: Interval, pairs: PackedPairs, check: () => void): Promise<void> {
     check();
     const stale = this.staleKeys(span, pairs);
     let first = stale.next().value ?? [];
@@ -85,11 +86,14 @@ export class CopySink implements LinkSink {
   }
 
   /** Pages of the keys here that the source does not have (any more). */
-  private *staleKeys(span: Interval, pairs: readonly StoredPair[]): Generator<Key[], undefined, undefined> {
-    const kept = new Set(pairs.map(({ key }) => keyFromBytes(key)));
+  private *staleKeys(span: Interval, pairs: PackedPairs): Generator<Key[], undefined, undefined> {
+    let kept: Set<Key> | undefined;
     for (let from: Key | undefined = span.start; from !== undefined; ) {
       const here: Key[] = this.deps.storage.keys({ start: from, end: span.end }, MERGE_PAGE);
-      if (here.length > 0) yield here.filter((key) => !kept.has(key));
+      if (here.length > 0) {
+        const known: Set<Key> = (kept ??= packedKeys(pairs));
+        yield here.filter((key) => !known.has(key));
+      }
       const last: Key | undefined = here[here.length - 1];
       from = here.length < MERGE_PAGE || last === undefined ? undefined : successor(last);
     }

@@ -180,7 +180,7 @@ export class FollowSource {
     let next: Key | undefined = from;
     while (next !== undefined) {
       this.stopIfOver(copy);
-      const chunk = this.deps.storage.scan({ start: next, end: this.start.span.end }, CHUNK);
+      const chunk = this.deps.storage.scanPacked({ start: next, end: this.start.span.end }, CHUNK);
       next = chunk.next;
       await this.channel.send({ type: 'chunk', pairs: chunk.pairs, next, endOffset: copy.lastOffset });
       await this.deps.yieldTurn();

@@ -1,24 +1,16 @@
 import { AppError } from '../../runtime/errors.js';
-import type { LogRecord, StoredPair } from '../storage/storage.js';
+import type { LogRecord } from '../storage/storage.js';
 
 /**
- * Pairs and records packed end to end, so that one of them costs a copy and a few
- * integers on the way instead of a protobuf message. All integers are big endian.
+ * Records packed end to end, so that one of them costs a copy and a few integers on
+ * the way instead of a protobuf message. All integers are big endian.
  *
- *   pair    key length u16, value length u32, epoch u48, offset u48, key, value
- *   record  the same, with value length 0xffffffff for a delete
+ *   key length u16, value length u32 (0xffffffff for a delete), epoch u48, offset u48, key, value
  */
 const HEADER = 18;
 const DELETED = 0xffffffff;
 
-interface Packable {
-  readonly key: Buffer;
-  readonly value: Buffer | undefined;
-  readonly epoch: number;
-  readonly offset: number;
-}
-
-export function pack(items: readonly Packable[]): Buffer {
+export function pack(items: readonly LogRecord[]): Buffer {
   let size = 0;
   for (const { key, value } of items) size += HEADER + key.length + (value?.length ?? 0);
   const out = Buffer.allocUnsafe(size);
@@ -52,13 +44,6 @@ export function unpackRecords(bytes: Buffer): LogRecord[] {
     at = end;
   }
   return items;
-}
-
-export function unpackPairs(bytes: Buffer): StoredPair[] {
-  return unpackRecords(bytes).map((record) => {
-    if (record.value === undefined) throw new AppError('DATA_LOSS', 'a snapshot holds a delete');
-    return { ...record, value: record.value };
-  });
 }
 
 function damaged(at: number): AppError {

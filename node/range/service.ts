@@ -12,6 +12,7 @@ import { Link } from '../follow/link.js';
 import type { FollowTransport, HandOver, PeerDump } from '../follow/messages.js';
 import { CopySink } from '../follow/sink.js';
 import type { CopyRecord, LinkRecord } from '../storage/copy-record.js';
+import { packPairs } from '../storage/packed.js';
 import type { Storage } from '../storage/storage.js';
 import type { Cleaner } from './cleanup.js';
 import type { Copies, RecordChange } from './copies.js';
@@ -283,7 +284,7 @@ export class KvRangeService implements RangeService {
     const epoch = Math.max(ctx.epoch, fences.get(copy.meta.id));
     const offset = copy.lastOffset + 1;
     const stored = pairs.filter(({ key }) => containsKey(span, keyFromBytes(key))).map(({ key, value }) => ({ key, value, epoch, offset }));
-    await new CopySink(this.deps, copy).merge(span, stored, () => {
+    await new CopySink(this.deps, copy).merge(span, packPairs(stored), () => {
       this.refuseStale(copy, ctx);
       if (copies.overlapping(span, copy).some((other) => intersectAll(other.record.owned, span).length > 0)) {
         throw new AppError('ABORTED', `the right to write ${formatInterval(span)} came here meanwhile`);

@@ -3,7 +3,8 @@ import { countFromWire, rangeIdFromWire } from '../../proto/convert.js';
 import type { FollowRequest, FollowResponse, FollowStart as WireStart } from '../../proto/gen/kv/follow.js';
 import { AppError } from '../../runtime/errors.js';
 import type { FollowStart, ToFollower, ToSource } from '../follow/messages.js';
-import { pack, unpackPairs, unpackRecords } from '../log/pack.js';
+import { pack, unpackRecords } from '../log/pack.js';
+import { checkPacked } from '../storage/packed.js';
 
 /** The messages of kv.Follow, to and from what the two ends know. */
 
@@ -82,8 +83,8 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
         message: {
           $case: 'chunk',
           chunk: {
-            pairs: pack(message.pairs),
-            count: message.pairs.length,
+            pairs: message.pairs.bytes,
+            count: message.pairs.count,
             next: keyToBytes(message.next ?? NO_KEY),
             last: message.next === undefined,
             endOffset: BigInt(message.endOffset),
@@ -111,8 +112,8 @@ export function toFollowerFromWire({ message }: FollowResponse): ToFollower {
       return { type: 'begin', snapshotFrom: snapshot ? keyFromBytes(snapshotFrom) : undefined, offset: countFromWire(offset, 'begin.offset'), epoch: countFromWire(epoch, 'begin.epoch'), keys: countFromWire(keys, 'begin.keys') };
     }
     case 'chunk': {
-      const { pairs, next, last, endOffset } = message.chunk;
-      return { type: 'chunk', pairs: unpackPairs(pairs), next: last ? undefined : notEmpty(keyFromBytes(next)), endOffset: countFromWire(endOffset, 'chunk.end_offset') };
+      const { pairs, count, next, last, endOffset } = message.chunk;
+      return { type: 'chunk', pairs: checkPacked({ bytes: pairs, count }), next: last ? undefined : notEmpty(keyFromBytes(next)), endOffset: countFromWire(endOffset, 'chunk.end_offset') };
     }
     case 'records': {
       const { records, endOffset } = message.records;

@@ -55,6 +55,25 @@ export function storageContract(name: string, harness: { open(): Storage; reopen
       expect(storage.keys(span('a', 'b'), 10)).toEqual([keyFromText('a'), keyFromText('a\0')]);
     });
 
+    it('scans packed what a commit takes packed, small and large, up to a limit', async () => {
+      storage = harness.open();
+      const sizes = [0, 1, 40, 100, 5_000, 70_000, 300_000, 17];
+      const records = sizes.map((size, i) => write(i + 1, `k${i}`, String(i).repeat(size)));
+      await storage.commit({ apply: records });
+      const all = (): string[] => storage.scan(EVERYTHING, noLimit).pairs.map(({ key, epoch, offset, value }) => `${key.toString()} ${epoch} ${offset} ${value.toString()}`);
+      const expected = all();
+      const few = storage.scanPacked(EVERYTHING, { countMax: 2, bytesMax: Infinity });
+      expect(few.pairs.count).toBe(2);
+      expect(few.next).toBe(keyFromText('k1\0'));
+      expect(storage.scanPacked(EVERYTHING, { countMax: 100, bytesMax: 80_000 }).next).toBe(keyFromText('k6\0'));
+      const { pairs, next } = storage.scanPacked(EVERYTHING, noLimit);
+      expect([pairs.count, next]).toEqual([sizes.length, undefined]);
+      await storage.commit({ removeKeys: storage.keys(EVERYTHING, 100) });
+      expect(storage.keys(EVERYTHING, 100)).toEqual([]);
+      await storage.commit({ pairs });
+      expect(all()).toEqual(expected);
+    });
+
     it('keeps the newest term', async () => {
       storage = harness.open();
       expect(storage.term()).toBe(0);

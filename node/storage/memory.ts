@@ -2,6 +2,8 @@ import { type Interval, containsKey } from '../../model/interval.js';
 import { type Key, keyFromBytes, keyToBytes, successor } from '../../model/key.js';
 import type { RangeId } from '../../model/range.js';
 import type { CopyRecord } from './copy-record.js';
+import { decodeValue } from './format.js';
+import { type PackedPairs, forEachPair, packPairs } from './packed.js';
 import type { Commit, LogRecord, ScanLimits, ScanResult, Storage, StoredPair, StoredValue } from './storage.js';
 
 /** A storage without a disk, for tests and the simulator. */
@@ -36,6 +38,11 @@ export class MemoryStorage implements Storage {
       if (pairs.length >= limits.countMax || bytes >= limits.bytesMax) return { pairs, next: successor(key) };
     }
     return { pairs, next: undefined };
+  }
+
+  scanPacked(span: Interval, limits: ScanLimits): { pairs: PackedPairs; next: Key | undefined } {
+    const { pairs, next } = this.scan(span, limits);
+    return { pairs: packPairs(pairs), next };
   }
 
   keys(span: Interval, limit: number): Key[] {
@@ -93,7 +100,7 @@ export class MemoryStorage implements Storage {
       this.write(records);
     }
     if (commit.apply) this.write(commit.apply);
-    for (const pair of commit.pairs ?? []) this.pairs.set(keyFromBytes(pair.key), pair);
+    if (commit.pairs) forEachPair(commit.pairs, (key, stored) => this.pairs.set(keyFromBytes(key), { key, ...decodeValue(stored) }));
     for (const key of commit.removeKeys ?? []) this.pairs.delete(key);
     for (const copy of commit.copies ?? []) this.copyRecords.set(copy.meta.id, copy);
     for (const id of commit.removeCopies ?? []) this.copyRecords.delete(id);

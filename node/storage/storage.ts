@@ -2,6 +2,7 @@ import type { Interval } from '../../model/interval.js';
 import type { Key } from '../../model/key.js';
 import type { RangeId } from '../../model/range.js';
 import type { CopyRecord } from './copy-record.js';
+import type { PackedPairs } from './packed.js';
 
 /**
  * What a node keeps: the pairs of all its ranges in one ordered space (a stored key
@@ -15,6 +16,9 @@ export interface Storage {
 
   /** Committed pairs of `span` in key order, from one snapshot, until a limit is reached. */
   scan(span: Interval, limits: ScanLimits): ScanResult;
+
+  /** The same, packed: for those who only pass it on. */
+  scanPacked(span: Interval, limits: ScanLimits): { readonly pairs: PackedPairs; readonly next: Key | undefined };
 
   /** Committed keys of `span` in order, at most `limit`. */
   keys(span: Interval, limit: number): Key[];
@@ -88,7 +92,7 @@ export interface Commit {
   /** Writes that reach the pairs alone: followed from another range's log. */
   readonly apply?: readonly LogRecord[];
   /** Pairs of a snapshot. */
-  readonly pairs?: readonly StoredPair[];
+  readonly pairs?: PackedPairs;
   readonly removeKeys?: readonly Key[];
   readonly copies?: readonly CopyRecord[];
   readonly removeCopies?: readonly RangeId[];
