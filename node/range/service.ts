@@ -588,7 +588,9 @@ function resumePoint(copy: Copy, links: readonly Link[], span: Interval): number
   if (link) return covers(link.span, span) ? link.resumableAt : undefined;
   const saved = copy.record.links.find((other) => overlaps(other, span));
   if (saved) return covers(saved, span) && !saved.plain ? saved.offset : undefined;
-  return coversSpan(copy.record.handed, span) ? copy.committedOffset : undefined;
+  // Not where the log ends now: another part of the range may have come back already.
+  const given = copy.record.handed.filter((other) => overlaps(other, span));
+  return coversSpan(given, span) ? Math.min(...given.map(({ offset }) => offset)) : undefined;
 }
 
 function givenTo(copy: Copy, link: Link): CopyRecord['handed'] {

@@ -1,7 +1,7 @@
 import { Subject } from 'rxjs';
 import type { Interval } from '../../model/interval.js';
 import { type Key, keyFromText } from '../../model/key.js';
-import type { RangeMeta } from '../../model/range.js';
+import type { RangeId, RangeMeta } from '../../model/range.js';
 import type { Parent } from '../../model/report.js';
 import type { RemoteState } from '../../model/states.js';
 import type { CommandAnswer, CommandRequest } from '../../rangelet/rangelet.js';
@@ -28,6 +28,8 @@ export class LocalCluster {
       readonly clock?: Clock;
       readonly limits?: Partial<NodeLimits>;
       readonly storage?: (ident: string) => Storage;
+      /** Nodes of other people's making, which know kv.KV and nothing of following. */
+      readonly plain?: Readonly<Record<string, { dump(range: RangeId): Promise<readonly { key: Buffer; value: Buffer }[]> }>>;
       readonly failpoints?: Failpoints;
     } = {},
   ) {}
@@ -42,6 +44,8 @@ export class LocalCluster {
       transport: this.transport(ident, life),
       peerDump: async (to, range) => {
         const node = this.nodes.get(to);
+        const plain = this.options.plain?.[to];
+        if (plain) return plain.dump(range);
         if (!node || this.cuts.has(`${ident}-${to}`)) throw new AppError('UNAVAILABLE', `${to} cannot be reached`);
         return node.data.dump(range);
       },
@@ -111,6 +115,10 @@ export class LocalCluster {
       };
       const connection = { from, to, break: () => { finish(new AppError('UNAVAILABLE', `connection to ${to} broke`)); } };
       const node = this.nodes.get(to);
+      if (this.options.plain?.[to]) {
+        queue.end(new AppError('UNIMPLEMENTED', `${to} does not know kv.Follow`));
+        return { send: () => undefined, messages: queue, close: () => undefined };
+      }
       if (!node || life.over || this.cuts.has(`${from}-${to}`)) {
         queue.end(new AppError('UNAVAILABLE', `${to} cannot be reached`));
         return { send: () => undefined, messages: queue, close: () => undefined };
