@@ -18,7 +18,7 @@ export function statusText(status: StatusResponse, colours: boolean): string {
   const health = healthOf(status);
   const verdict = paint(`${health}: ${VERDICTS[health]}`, COLOURS[health], colours);
   const unavailable = status.rangesUnavailable > 0n ? `, ${status.rangesUnavailable} unavailable` : '';
-  const facts = `${status.nodesReachable} of ${status.nodes} nodes reachable; ${status.ranges} ranges${unavailable}; the controller ${status.controller}`;
+  const facts = `${status.nodesReachable} of ${status.nodes} nodes reachable; ${status.ranges} ${status.ranges === 1n ? 'range' : 'ranges'}${unavailable}; the controller ${status.controller}`;
   const items = status.items.flatMap((item) => ['', ...itemLines(item, colours)]);
   const more = status.itemsLeftOut > 0n ? ['', `… and ${status.itemsLeftOut} more; \`rangerctl ranges\` and \`rangerctl nodes\` show all`] : [];
   return [verdict, facts, ...items, ...more].join('\n');
