@@ -37,6 +37,18 @@ describe('consul persister', () => {
     await persister.close();
   });
 
+  test('what is not about ranges is kept out of ranges/', async () => {
+    const client = new ConsulClient(agent);
+    const persister = new ConsulPersister({ client, prefix: 'apart/', nodesPrefix: 'beside/nodes/' });
+    await persister.write([[{ key: '7', value: 'seven' }, { key: 'nodes/5201', value: 'drain' }]]);
+    expect(await agent.request('GET', 'kv/apart/?keys')).toEqual(['apart/7']);
+    expect(await agent.request('GET', 'kv/beside/?keys')).toEqual(['beside/nodes/5201']);
+    expect(Object.fromEntries(await persister.load())).toEqual({ 7: 'seven', 'nodes/5201': 'drain' });
+    await persister.write([[{ key: 'nodes/5201', value: undefined }]]);
+    expect(Object.fromEntries(await persister.load())).toEqual({ 7: 'seven' });
+    await persister.close();
+  });
+
   test('who has lost the lock writes nothing', async () => {
     const client = new ConsulClient(agent);
     const { ID: session } = (await agent.request('PUT', 'session/create', { LockDelay: '1ms' })) as { ID: string };

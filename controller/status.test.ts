@@ -1,0 +1,103 @@
+import { describe, expect, it } from 'vitest';
+import { NO_LOAD } from '../model/report.js';
+import { Keyspace } from './keyspace/keyspace.js';
+import { newPlacement, newRange } from './keyspace/record.js';
+import { DEFAULT_TUNING, type World } from './orchestrator/types.js';
+import { Outages } from './outages.js';
+import { EMPTY_ROSTER, type Roster } from './roster/roster.js';
+import * as updates from './roster/updates.js';
+import { type Status, statusOf } from './status.js';
+
+const META = { id: 1, start: '', end: '' } as never as { id: number; start: never; end: never };
+const RANGE = newRange(META, { established: true, primary: 0, placements: [newPlacement(0, '5200', { state: 'Active', incarnation: 'a' })] });
+const REPORT = { meta: META, state: 'Active' as const, load: NO_LOAD, epoch: 1, progress: undefined, lastError: '', serving: true };
+
+function rosterWith(incarnation = 'a'): Roster {
+  let roster = updates.settled(EMPTY_ROSTER);
+  for (const ident of ['5200', '5201']) {
+    const disk = ident === '5200' ? incarnation : 'b';
+    roster = updates.discovered(roster, { ident, address: `localhost:${ident}`, incarnation: disk }, 0);
+    const ranges = ident === '5200' && incarnation === 'a' ? [REPORT] : [];
+    roster = updates.reported(roster, ident, { ranges, wantDrain: false, incarnation: disk }, 0, 0);
+  }
+  return roster;
+}
+
+function worldOf(roster: Roster, nowMs = 0): World {
+  return { keyspace: new Keyspace([RANGE]), roster, nowMs, tuning: DEFAULT_TUNING };
+}
+
+function statusIn(world: World, outageSinceMs?: number): Status {
+  return statusOf({ world, waiting: () => undefined, outageSinceMs: () => outageSinceMs, problems: [], broken: undefined });
+}
+
+describe('status', () => {
+  it('is healthy when every range is served', () => {
+    expect(statusIn(worldOf(rosterWith()))).toMatchObject({ health: 'healthy', ranges: 1, rangesUnavailable: 0, nodes: 2, nodesReachable: 2, items: [] });
+  });
+
+  it('a node that is silent for a moment is only watched', () => {
+    const silent = updates.silent(rosterWith(), '5200', 'the connection broke', 100);
+    expect(statusIn(worldOf(silent, 600), 100)).toMatchObject({ health: 'busy', rangesUnavailable: 0, nodesReachable: 1 });
+    expect(statusIn(worldOf(silent, 6000), 100).health).toBe('degraded');
+  });
+
+  it('a node that is gone: what waits for it, since when, and what to do', () => {
+    const gone = updates.lost(rosterWith(), '5200', 'the connection broke', 100);
+    const status = statusIn(worldOf(gone, 65_100), 100);
+    expect(status).toMatchObject({ health: 'degraded', rangesUnavailable: 1 });
+    expect(status.items[0]).toEqual({
+      health: 'degraded',
+      subject: 'R1 [-inf, +inf)',
+      waiting: '5200 is gone: the connection broke',
+      forMs: 65_000,
+      todo: 'start 5200 again, its data is on its disk; if that is lost for good: rangerctl range reset 1 --accept-data-loss',
+      range: 1,
+    });
+    expect(status.items[1]).toMatchObject({ subject: 'node 5200', todo: 'start 5200 again' });
+  });
+
+  it('a node that is back with another disk is a stranger', () => {
+    const status = statusIn(worldOf(rosterWith('other'), 1000), 0);
+    expect(status.items[0]).toMatchObject({ health: 'degraded', waiting: '5200 came back with another disk, without what it held' });
+    expect(status.items[0]?.todo).toMatch(/^start 5200 with the data directory it had/);
+  });
+
+  it('a drain is worked on; one that nobody can take needs somebody', () => {
+    const world = worldOf(rosterWith());
+    world.keyspace.applyWishes([{ node: '5200', wish: { drain: true, cordon: false } }]);
+    expect(statusIn(world)).toMatchObject({ health: 'busy', items: [{ subject: 'node 5200', waiting: 'drains, 1 range left', todo: '' }] });
+    world.keyspace.applyWishes([{ node: '5201', wish: { drain: false, cordon: true } }]);
+    const stuck = statusIn(world);
+    expect(stuck.health).toBe('degraded');
+    expect(stuck.items[0]?.waiting).toBe('drains, 1 range left: R1 waits: no node can take it: 5200 already has R1, 5201 is cordoned');
+    expect(stuck.items[0]?.todo).toContain('rangerctl undrain 5200');
+  });
+
+  it('a controller that cannot write says so first', () => {
+    const world = worldOf(rosterWith());
+    const status = statusOf({ world, waiting: () => undefined, outageSinceMs: () => undefined, problems: [], broken: 'Consul is away' });
+    expect(status.items[0]).toMatchObject({ subject: 'controller', waiting: 'nothing is decided: Consul is away' });
+  });
+});
+
+describe('outages', () => {
+  it('are told once, and their end too', () => {
+    const outages = new Outages();
+    const gone = updates.lost(rosterWith(), '5200', 'killed', 100);
+    const because = (): undefined => undefined;
+    expect(outages.note(worldOf(rosterWith()), [1], because)).toEqual([]);
+    expect(outages.note(worldOf(gone, 100), [1], because).map(({ text }) => text)).toEqual(['R1 [-inf, +inf) is unavailable: 5200 is gone: killed']);
+    expect(outages.note(worldOf(gone, 200), [1], because)).toEqual([]);
+    expect(outages.sinceMs(1)).toBe(100);
+    expect(outages.note(worldOf(rosterWith(), 2600), [1], because).map(({ text }) => text)).toEqual(['R1 [-inf, +inf) is available again after 2.5 s']);
+    expect(outages.sinceMs(1)).toBeUndefined();
+  });
+
+  it('the moment of a handover is none', () => {
+    const outages = new Outages();
+    const silent = updates.silent(rosterWith(), '5200', 'a moment', 0);
+    expect(outages.note(worldOf(silent, 100), [1], () => undefined)).toEqual([]);
+    expect(outages.note(worldOf(rosterWith(), 200), [1], () => undefined)).toEqual([]);
+  });
+});
