@@ -10,7 +10,10 @@ setup() {
   until_true 'the first range serves' is_quiet
 }
 
-teardown() { stop_cluster; }
+teardown() {
+  [[ -z ${HAMMER_PID:-} ]] || kill -9 "$HAMMER_PID" 2>/dev/null || true
+  stop_cluster
+}
 
 # Every range has one copy, which serves, and nothing else is left of any operation.
 is_quiet() {

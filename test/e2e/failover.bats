@@ -17,6 +17,7 @@ setup() {
 
 teardown() {
   [[ -z ${STOPPED_PID:-} ]] || kill -CONT "$STOPPED_PID" 2>/dev/null || true
+  [[ -z ${HAMMER_PID:-} ]] || kill -9 "$HAMMER_PID" 2>/dev/null || true
   stop_all
 }
 
