@@ -31,11 +31,11 @@ const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolv
 it('asks for the drain, and waits until nothing is left', async () => {
   const { rangelet, clock, isDone } = begin(60_000);
   expect(rangelet.wantDrain).toBe(true);
-  clock.advance(5000);
+  await clock.advance(5000);
   await settle();
   expect(isDone()).toBe(false);
   rangelet.ranges = [];
-  clock.advance(100);
+  await clock.advance(100);
   await settle();
   expect(isDone()).toBe(true);
 });
@@ -43,7 +43,7 @@ it('asks for the drain, and waits until nothing is left', async () => {
 it('does not wait longer than it may', async () => {
   const { clock, isDone } = begin(300);
   for (let i = 0; i < 3; i++) {
-    clock.advance(100);
+    await clock.advance(100);
     await settle();
   }
   expect(isDone()).toBe(true);

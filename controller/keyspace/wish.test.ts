@@ -20,7 +20,7 @@ describe('what operators want of a node', () => {
     ['{"format":1,"node":"5201","drain":1,"cordon":false}', 'DATA_LOSS'],
     ['{"format":2}', 'FAILED_PRECONDITION'],
   ])('is refused when it is damaged or too new: %s', (text, code) => {
-    expect(() => parseWish('nodes/5201', text)).toThrowError(expect.objectContaining({ code }) as Error);
+    expect(() => parseWish('nodes/5201', text)).toThrow(expect.objectContaining({ code }) as Error);
   });
 
   it('is there after a restart, and gone when nothing is wanted any more', () => {
