@@ -66,8 +66,7 @@ test_everything_is_there_after_every_process_was_killed_and_started_again() {
   keys_everywhere
   start_hammer
   until_true 'the hammer writes' some_writes
-  kill -INT "$HAMMER_PID"
-  wait "$HAMMER_PID"
+  stop_hammer
   local name
   for name in controller.1 proxy.1 node.1 node.2 node.3; do kill -9 "$(pid_of $name)"; done
   stop_cluster

@@ -235,19 +235,33 @@ kv() { node "$ROOT/test/e2e/tools/kv.mjs" "$@"; }
 # fails on any error, wrong or missing value; what may fail is said by a --max-errors.
 start_hammer() {
   HAMMER_REPORT=$SCRATCH/hammer.json
-  "$ROOT/bin/hammer" --addr "$(address_of proxy.1)" --max-errors 0 --json "$@" >"$HAMMER_REPORT" 2>"$SCRATCH/hammer.err" 3>&- &
-  HAMMER_PID=$!
+  in_background "$HAMMER_REPORT" "$ROOT/bin/hammer" --addr "$(address_of proxy.1)" --max-errors 0 --json "$@"
+  HAMMER_PID=$BACKGROUND_PID
 }
 
 stop_hammer() {
-  local code=0
   kill -INT "$HAMMER_PID"
-  wait "$HAMMER_PID" || code=$?
-  if [[ $code -ne 0 ]]; then
-    cat "$HAMMER_REPORT" "$SCRATCH/hammer.err" >&2
+  until_true 'the hammer has stopped' test -s "$HAMMER_REPORT.exit"
+  if [[ $(<"$HAMMER_REPORT.exit") -ne 0 ]]; then
+    cat "$HAMMER_REPORT" "$HAMMER_REPORT.err" >&2
     return 1
   fi
   json 'it.passed && it.wrong === 0 && it.missing === 0 && it.verification.unreadable === 0 ? `${it.operations.all.ok} requests, longest gap ${it.longest_gap_ms} ms` : process.exit(1)' <"$HAMMER_REPORT"
+}
+
+# in_background <file> <command…>: its output goes to the file, its exit code to <file>.exit,
+# where another test of the file can find it too. Sets BACKGROUND_PID.
+in_background() {
+  local file=$1
+  shift
+  rm -f "$file.exit" "$file.pid"
+  {
+    "$@" >"$file" 2>"$file.err" &
+    echo $! >"$file.pid"
+    wait $! && echo 0 >"$file.exit" || echo $? >"$file.exit"
+  } 3>&- &
+  until_true "$1 was started" test -s "$file.pid"
+  BACKGROUND_PID=$(<"$file.pid")
 }
 
 # owner_of <range>: the ident of the node on which it is active, if it is.

@@ -1,4 +1,5 @@
 /* gRPC for the tests' own tools, on the stubs that the build has made. */
+import { Buffer } from 'node:buffer';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import * as grpc from '@grpc/grpc-js';
 

@@ -7,6 +7,7 @@
  *
  * Keys hold bytes that are no text: zero, 0xff, and what is no UTF-8.
  */
+import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { connect } from './grpc.mjs';
 

@@ -4,6 +4,7 @@
  *
  *   malformed.mjs <addr> <service…>
  */
+import { Buffer } from 'node:buffer';
 import { connect, encode, methodsOf } from './grpc.mjs';
 
 /** Bytes that are no message of any type: a field that is cut off, a wire type that is none, endless bytes of a number. */

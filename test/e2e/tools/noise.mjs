@@ -4,8 +4,10 @@
  *
  *   noise.mjs <port…>
  */
+import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
+import { clearTimeout, setTimeout } from 'node:timers';
 
 const IDLE = 1000;
 const CLOSED_WITHIN_MS = 45_000;
