@@ -174,8 +174,17 @@ class World {
     this.cluster.start(ident);
   }
 
+  /** Sends a command, and kills a node somewhere in the midst of it. */
+  private async killWithin(node: string, request: CommandRequest, victim: string): Promise<void> {
+    this.trace.push(`${request.command} R${request.command === 'Prepare' ? request.meta.id : request.id} at ${node} with`);
+    void this.cluster.node(node).rangelet.execute(request).catch(() => undefined);
+    for (let turns = this.pick(12); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+    await this.restart(victim);
+  }
+
   private async order(node: string, request: CommandRequest, wanted?: string): Promise<void> {
     this.sent.push({ node, request });
+    if (this.pick(6) === 0) await this.killWithin(node, request, this.one([node, this.one(NODES)]));
     // A command that fails is sent again, as a controller would.
     for (let attempt = 0; ; attempt++) {
       const { state, lastError } = await command(this.cluster.node(node), request);

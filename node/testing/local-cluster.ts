@@ -254,6 +254,7 @@ export async function command(node: KvNode, request: CommandRequest): Promise<Co
     const answer = await node.rangelet.execute(request);
     const transitional: RemoteState[] = ['Preparing', 'Activating', 'Deactivating', 'Dropping'];
     if (!transitional.includes(answer.state)) return answer;
+    await nextTurn();
   }
 }
 
