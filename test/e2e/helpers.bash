@@ -200,11 +200,13 @@ free_ports() {
       .then((servers) => { console.log(servers.map((s) => s.address().port).join(" ")); servers.forEach((s) => s.close()); });' "$1"
 }
 
-# start_on embedded|consul <arguments of bin/dev…>: a cluster on that coordination.
+# start_on embedded|consul <arguments of bin/dev…>: a cluster on that coordination, which serves.
 start_on() {
   [[ $1 != consul ]] || start_consul
   start_cluster "${@:2}"
+  until_true 'every range is placed' all_placed
 }
+all_placed() { [[ $(layout 2>/dev/null) =~ ^([0-9]+:[0-9]+ ?)+$ ]]; }
 
 stop_all() {
   stop_cluster

@@ -5,7 +5,6 @@ load helpers
 
 setup_file() {
   start_on embedded
-  becomes "1:$(owner_of 1)"
 }
 teardown_file() { stop_all; }
 

@@ -5,7 +5,6 @@ bats_require_minimum_version 1.5.0
 
 share_cluster() {
   start_on "$1"
-  becomes 1:"$(owner_of 1)"
   kv put "$(address_of proxy.1)" a:300:100 s:300:100 z:2:8388608
 }
 
