@@ -8,7 +8,7 @@ import type { Clock } from '../../runtime/clock.js';
 import { AppError, assert } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
 import type { Failpoints } from '../chaos/failpoints.js';
-import { Link } from '../follow/link.js';
+import type { Link } from '../follow/link.js';
 import type { FollowTransport, HandOver, PeerDump } from '../follow/messages.js';
 import { CopySink } from '../follow/sink.js';
 import type { CopyRecord, LinkRecord } from '../storage/copy-record.js';
@@ -18,6 +18,7 @@ import type { Cleaner } from './cleanup.js';
 import type { Copies, RecordChange } from './copies.js';
 import type { Copy } from './copy.js';
 import type { Estimator } from './estimate.js';
+import { type Candidate, Links } from './links.js';
 import type { Retention } from './retention.js';
 import { addSpan, coversSpan, intersectAll, subtractAll } from './span-set.js';
 
@@ -46,26 +47,16 @@ export interface Patience {
   readonly handOverMs: number;
 }
 
-/** One place from which a span of keys can be had. */
-interface Candidate {
-  readonly range: RangeId;
-  readonly address: string;
-  readonly span: Interval;
-}
-
 /** Our key-value store as a service of ranges: what the rangelet's commands do here. */
 export class KvRangeService implements RangeService {
-  private readonly links = new Map<Copy, Link[]>();
+  private readonly links: Links;
 
-  constructor(private readonly deps: KvRangeServiceDeps) {}
+  constructor(private readonly deps: KvRangeServiceDeps) {
+    this.links = new Links(deps);
+  }
 
-  /** Takes up again what the copies followed before the restart. */
   resume(): void {
-    for (const copy of this.deps.copies.all()) {
-      for (const { range, address, start, end, offset, plain } of copy.record.links) {
-        if (!plain) this.openLink(copy, { range, address, span: { start, end } }, offset);
-      }
-    }
+    this.links.resume();
   }
 
   async prepare(range: RangeMeta, ctx: PrepareContext): Promise<void> {
@@ -89,13 +80,13 @@ export class KvRangeService implements RangeService {
     if (candidates.length === 0) await cleaner.removeUncovered(range);
     const copy = copies.addFetching(range);
     try {
-      const links = await Promise.all(remote.map((candidate) => this.startLink(copy, candidate, undefined)));
+      const links = await Promise.all(remote.map((candidate) => this.links.start(copy, candidate, undefined)));
       await Promise.all(links.map((link) => this.untilReady(copy, link, ctx)));
       await this.deps.failpoints.reach('before-prepare-commit');
       await copies.change(
         () => [copy],
         () => {
-          const record = { ...copy.record, links: this.linkRecords(copy) };
+          const record = { ...copy.record, links: this.links.records(copy) };
           return copies.save([{ copy, record }], { copies: [record] });
         },
       );
@@ -114,7 +105,7 @@ export class KvRangeService implements RangeService {
       await link.untilCaughtUp(this.deps.patience.fetchMs, ctx.signal);
     } catch (thrown) {
       if (AppError.from(thrown).code !== 'UNIMPLEMENTED') throw thrown;
-      await this.closeLink(copy, link);
+      await this.links.end(copy, link);
       const { range, address, span } = link;
       const plain: LinkRecord = { start: span.start, end: span.end, range, address, offset: 0, plain: true };
       copy.record = { ...copy.record, links: [...copy.record.links, plain] };
@@ -125,7 +116,7 @@ export class KvRangeService implements RangeService {
     const copy = this.deps.copies.get(range.id);
     if (!copy || copy.record.state === 'Active') return;
     const candidates = sourcesFor(range, parents, (placement) => placement.state === 'Active');
-    for (const link of this.linksOf(copy)) {
+    for (const link of this.links.of(copy)) {
       const moved = candidates.find((candidate) => candidate.range === link.range && overlaps(candidate.span, link.span));
       if (moved && moved.address !== this.deps.address) link.redirect(moved.address);
     }
@@ -154,7 +145,7 @@ export class KvRangeService implements RangeService {
       throw thrown;
     }
     copies.setAdmitting(copy, true);
-    await this.stopOverlapping(copy.meta);
+    await this.links.endOverlapping(copy.meta);
   }
 
   /**
@@ -165,7 +156,7 @@ export class KvRangeService implements RangeService {
   private mayMakeToken(copy: Copy, ctx: ActivateContext): boolean {
     if (copy.record.handed.length > 0) return false;
     if (ctx.epoch !== 0) return ctx.initial;
-    return copy.record.links.length === 0 && this.linksOf(copy).length === 0 && ctx.sources.length === 0;
+    return copy.record.links.length === 0 && this.links.of(copy).length === 0 && ctx.sources.length === 0;
   }
 
   /**
@@ -227,7 +218,7 @@ export class KvRangeService implements RangeService {
         reasons.push(AppError.from(thrown).message);
       });
     };
-    const known = this.linksOf(copy).filter(({ span }) => isLacking(span));
+    const known = this.links.of(copy).filter(({ span }) => isLacking(span));
     await Promise.all(known.map((link) => attempt(this.takeOver(copy, link, ctx, false))));
     for (const plain of copy.record.links.filter((link) => link.plain && isLacking(link))) await attempt(this.takeDump(copy, { ...plain, span: plain }, ctx));
     const named = [...handedCandidates(copy), ...sourcesFor(copy.meta, ctx.sources, () => true, { all: true })];
@@ -243,13 +234,13 @@ export class KvRangeService implements RangeService {
   }
 
   private async tryCandidate(copy: Copy, candidate: Candidate, ctx: ActivateContext): Promise<void> {
-    const link = await this.startLink(copy, candidate, resumePoint(copy, this.linksOf(copy), candidate.span));
+    const link = await this.links.start(copy, candidate, resumePoint(copy, this.links.of(copy), candidate.span));
     try {
       await this.takeOver(copy, link, ctx, true);
     } catch (thrown) {
       const cannotFollow = AppError.from(thrown).code === 'UNIMPLEMENTED';
       // One that still sends has what is wanted: the next Activate goes on with it.
-      if (cannotFollow || link.lastError || link.caughtUp) await this.closeLink(copy, link);
+      if (cannotFollow || link.lastError || link.caughtUp) await this.links.end(copy, link);
       if (!cannotFollow) throw thrown;
       await this.takeDump(copy, candidate, ctx);
     }
@@ -267,7 +258,7 @@ export class KvRangeService implements RangeService {
       },
     );
     await this.deps.failpoints.reach('after-take-over-commit');
-    await this.closeLink(copy, link);
+    await this.links.end(copy, link);
   }
 
   /**
@@ -275,7 +266,7 @@ export class KvRangeService implements RangeService {
    * gives only while it does not serve. That it answered is its hand-over.
    */
   private async takeDump(copy: Copy, { range, address, span }: Candidate, ctx: CommandContext): Promise<void> {
-    await this.stopOverlapping(span);
+    await this.links.endOverlapping(span);
     await this.mergeDump(copy, span, await this.deps.peerDump(address, range, ctx.signal), ctx);
   }
 
@@ -392,7 +383,7 @@ export class KvRangeService implements RangeService {
     if (!copy) return;
     refuseOwner(copy, ctx);
     await this.deps.failpoints.reach('before-drop-commit');
-    await this.stopLinks(copy);
+    await this.links.endAll(copy);
     await this.deps.copies.change(
       () => [copy],
       () => this.remove(copy, ctx),
@@ -422,14 +413,7 @@ export class KvRangeService implements RangeService {
 
   progress(range: RangeId): TransferProgress | undefined {
     const copy = this.deps.copies.get(range);
-    const links = copy ? this.linksOf(copy) : [];
-    if (links.length === 0) return undefined;
-    return {
-      keys: links.reduce((sum, link) => sum + link.keys, 0),
-      bytes: links.reduce((sum, link) => sum + link.bytes, 0),
-      keysTotal: links.reduce((sum, link) => sum + link.keysTotal, 0),
-      caughtUp: links.every((link) => link.caughtUp),
-    };
+    return copy && this.links.progress(copy);
   }
 
   serving(range: RangeId): boolean {
@@ -437,8 +421,8 @@ export class KvRangeService implements RangeService {
     return copy !== undefined && copy.owns(copy.meta);
   }
 
-  async close(): Promise<void> {
-    await Promise.all([...this.links.keys()].map((copy) => this.stopLinks(copy)));
+  close(): Promise<void> {
+    return this.links.close();
   }
 
   private copyOf(id: RangeId): Copy {
@@ -453,74 +437,9 @@ export class KvRangeService implements RangeService {
     throw new AppError('FAILED_PRECONDITION', `R${candidate.range} was named as a source on this node, which does not have it`);
   }
 
-  /** Opens a link, after stopping any other on this node that would write the same keys. */
-  private async startLink(copy: Copy, candidate: Candidate, resumeAfter: number | undefined): Promise<Link> {
-    await this.stopOverlapping(candidate.span, copy);
-    return this.openLink(copy, candidate, resumeAfter);
-  }
-
-  /**
-   * Ends every link that would write keys of `span`. What other copies than `keeper`
-   * had followed so far counts for nothing any more, for newer keys come from elsewhere.
-   */
-  private async stopOverlapping(span: Interval, keeper?: Copy): Promise<void> {
-    for (;;) {
-      const [open] = [...this.links].flatMap(([copy, links]) => links.filter((link) => overlaps(link.span, span)).map((link) => ({ copy, link })));
-      const noted = this.deps.copies.overlapping(span, keeper).find(({ record }) => record.links.some((link) => !link.plain && overlaps(link, span)));
-      if (open) await this.closeLink(open.copy, open.link);
-      else if (noted) await this.forgetLinks(noted, span);
-      else return;
-    }
-  }
-
-  private async forgetLinks(copy: Copy, span: Interval): Promise<void> {
-    const { copies } = this.deps;
-    await copies.change(
-      () => [copy],
-      () => copies.save([{ copy, record: { ...copy.record, links: copy.record.links.filter((link) => link.plain || !overlaps(link, span)) } }]),
-    );
-  }
-
-  private openLink(copy: Copy, candidate: Candidate, resumeAfter: number | undefined): Link {
-    const { transport, clock, logger, storage, copies, retention, ident, address } = this.deps;
-    const link = new Link(
-      {
-        ...candidate,
-        follower: { range: copy.meta.id, node: ident, incarnation: storage.incarnation, address },
-        resumeAfter,
-      },
-      { transport, clock, logger: logger.child({ follower: copy.meta.id }), sink: new CopySink({ storage, copies, retention }, copy) },
-    );
-    this.links.set(copy, [...this.linksOf(copy), link]);
-    return link;
-  }
-
-  private linksOf(copy: Copy): Link[] {
-    return this.links.get(copy) ?? [];
-  }
-
-  private linkRecords(copy: Copy): CopyRecord['links'] {
-    const plain = copy.record.links.filter((link) => link.plain);
-    const followed = this.linksOf(copy).flatMap(({ range, address, span, resumableAt }) =>
-      resumableAt === undefined ? [] : [{ start: span.start, end: span.end, range, address, offset: resumableAt }],
-    );
-    return [...plain, ...followed];
-  }
-
-  private async closeLink(copy: Copy, link: Link): Promise<void> {
-    const rest = this.linksOf(copy).filter((other) => other !== link);
-    if (rest.length > 0) this.links.set(copy, rest);
-    else this.links.delete(copy);
-    await link.stop();
-  }
-
-  private async stopLinks(copy: Copy): Promise<void> {
-    await Promise.all(this.linksOf(copy).map((link) => this.closeLink(copy, link)));
-  }
-
   /** A copy that never became whole. */
   private async abandon(copy: Copy): Promise<void> {
-    await this.stopLinks(copy);
+    await this.links.endAll(copy);
     this.forget(copy);
     await this.deps.cleaner.remove(copy.meta);
   }
