@@ -5,7 +5,7 @@ bats_require_minimum_version 1.5.0
 load helpers
 
 setup() {
-  export CHAOS=0.5 CHAOS_DELAY=300ms
+  export CHAOS=0.5 CHAOS_DELAY=100ms
   start_cluster -m controller=1,proxy=1,node=3
   until_true 'the first range serves' is_quiet
 }
@@ -23,10 +23,10 @@ is_quiet() {
 
 ranges() { rctl ranges | json 'it.ranges.filter((r) => r.state === "RS_ACTIVE").sort((a, b) => Buffer.compare(Buffer.from(a.meta.start, "base64"), Buffer.from(b.meta.start, "base64"))).map((r) => r.meta.ident).join(" ")'; }
 
-@test "twenty operations with half of all commands disturbed: nothing wrong, and every range serves in the end" {
+@test "ten operations with half of all commands disturbed: nothing wrong, and every range serves in the end" {
   local i ids node done=0 refused=0
   start_hammer
-  for i in $(seq 20); do
+  for i in $(seq 10); do
     ids=($(ranges))
     node=$(port_of "node.$((i % 3 + 1))")
     case $((i % 4)) in
@@ -38,7 +38,7 @@ ranges() { rctl ranges | json 'it.ranges.filter((r) => r.state === "RS_ACTIVE").
     PATIENCE_S=60 until_true 'every range serves' is_quiet
   done
   echo "# $done done, $refused taken back or refused with a reason" >&3
-  [[ $((done + refused)) -eq 20 && $done -gt 0 ]]
+  [[ $((done + refused)) -eq 10 && $done -gt 0 ]]
   stop_hammer >"$SCRATCH/load"
   echo "# $(<"$SCRATCH/load")" >&3
   is_quiet
