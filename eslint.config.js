@@ -20,7 +20,7 @@ export const MAY_IMPORT = {
   gateway: ['client', 'model', 'runtime'],
   rangerctl: ['client', 'model', 'runtime'],
   'tools/hammer': ['client', 'model', 'runtime'],
-  'tools/bench': ['client', 'model', 'runtime', 'proto'],
+  'tools/bench': ['client', 'controller', 'model', 'runtime', 'proto'],
   'tools/dev': ['model', 'runtime'],
 };
 

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../runtime/clock.js';
 import { loadConfig, type Spec } from '../../runtime/config.js';
 import { AppError } from '../../runtime/errors.js';
+import { controller } from './controller.js';
 import { footprint } from './footprint.js';
 import { Generator } from './generators.js';
 import { moveLarge } from './move.js';
@@ -11,7 +12,7 @@ import { reshape } from './reshape.js';
 import type { Section } from './section.js';
 import { throughput } from './throughput.js';
 
-const SECTIONS: Readonly<Record<string, Section>> = { throughput, move: moveLarge, reshape, footprint };
+const SECTIONS: Readonly<Record<string, Section>> = { throughput, move: moveLarge, reshape, footprint, controller };
 
 const PROGRAM = {
   name: 'bin/bench',
