@@ -56,10 +56,10 @@ bounce() {
 # ended: the operation was done, or refused with a reason
 ended() {
   until_true 'the operation has ended' test -s "$OPERATION.exit"
-  local code
-  code=$(<"$OPERATION.exit")
-  echo "# exit code $code" >&3
-  [[ $code -eq 0 || ($code -eq 1 && -s $OPERATION.err) ]] || { cat "$OPERATION" "$OPERATION.err" >&2; return 1; }
+  local code why
+  code=$(<"$OPERATION.exit") why=$(tail -n 1 "$OPERATION.err")
+  [[ $code -eq 0 ]] || echo "# $why" >&3
+  [[ $code -eq 0 || ($code -eq 1 && $why == 'rangerctl: '*' refused: '?*) ]] || { cat "$OPERATION" "$OPERATION.err" >&2; return 1; }
 }
 
 # is_settled: every range that is not obsolete serves from its one copy, and nothing else is left of any operation
