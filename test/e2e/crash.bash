@@ -90,7 +90,7 @@ test_a_node_that_was_killed_serves_again_and_has_lost_nothing() {
   for name in node.1 node.3; do
     kill_hard $name
     start_again $name
-    until_true "$name serves" is_layout $LAYOUT
+    becomes $LAYOUT
   done
   stop_hammer
   keys_are_there

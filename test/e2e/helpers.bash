@@ -271,13 +271,9 @@ owner_of() { rctl range "$1" | json 'it.placements.filter((p) => p.placement.sta
 owned_by() { [[ $(owner_of "$1" 2>/dev/null) == "$2" ]]; }
 
 # layout: `1:14200 2:14201`, the ranges that serve and where they do, in the order of their keys.
-layout() {
-  rctl ranges | json 'it.ranges.filter((r) => r.state === "RS_ACTIVE")
-    .sort((a, b) => Buffer.compare(Buffer.from(a.meta.start, "base64"), Buffer.from(b.meta.start, "base64")))
-    .map((r) => `${r.meta.ident}:${r.placements.filter((p) => p.range_info?.serving).map((p) => p.placement.node).join("+")}`).join(" ")'
-}
+layout() { node "$ROOT/test/e2e/tools/layout.mjs" "localhost:$BASE_PORT"; }
 is_layout() { [[ $(layout 2>/dev/null) == "$*" ]]; }
-becomes() { until_true "the ranges are at $*" is_layout "$@" || { layout >&2; return 1; }; }
+becomes() { node "$ROOT/test/e2e/tools/layout.mjs" "localhost:$BASE_PORT" "$PATIENCE_S" "$*"; }
 
 # refused <exit code> <part of the message> <command…>: one that must fail, with that said.
 refused() {
