@@ -82,6 +82,8 @@ show_log() { sed 's/^/# /' "$DEV_LOG" >&2; }
 # stop_cluster: as Ctrl-C does; then whatever was started again by hand. Safe to call twice.
 stop_cluster() {
   local pid
+  # A test that failed left its load behind.
+  if [[ -n ${HAMMER_PID:-} && ! -s $HAMMER_REPORT.exit ]]; then kill -9 "$HAMMER_PID" 2>/dev/null || true; fi
   # What a test of the file started again, the set-up of the file does not know.
   if [[ -f ${DATA:-}/run/again ]]; then AGAIN_PIDS+=" $(<"$DATA/run/again")" && rm "$DATA/run/again"; fi
   for pid in ${AGAIN_PIDS:-} ${DEV_PID:-}; do
