@@ -31,7 +31,8 @@ export class MirroredOwners implements Owners {
 }
 
 /**
- * Ready once every node that discovery knows has told its ranges, and for good: a
+ * Ready once every node that discovery knows has told its ranges, and one of those
+ * is active, and for good: a
  * proxy whose nodes fail is no reason to send clients to one that sees the same.
  * With no nodes there is nothing to wait for and nothing to serve: not ready yet.
  */
@@ -50,9 +51,11 @@ export class ProxyReadiness {
     const nodes = this.mirror.nodes();
     const silent = nodes.filter(({ known }) => !known);
     const waitedLong = this.clock.now() - this.startedAt > WAIT_MS_MAX;
-    if (nodes.length > silent.length && (silent.length === 0 || waitedLong)) this.was = true;
+    const served = this.mirror.current.owners.length > 0;
+    if (served && nodes.length > silent.length && (silent.length === 0 || waitedLong)) this.was = true;
     if (this.was) return silent.length === 0 ? { ready: true } : { ready: true, reason: `waiting for ${names(silent)}` };
     if (nodes.length === 0) return { ready: false, reason: 'no node is known yet' };
+    if (silent.length === 0) return { ready: false, reason: 'no range is active on any node yet' };
     return { ready: false, reason: `waiting for the ranges of ${names(silent)}` };
   };
 }

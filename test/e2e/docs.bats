@@ -18,10 +18,10 @@ samples() { node "$ROOT/test/e2e/tools/samples.mjs" "$1" "$BASE_PORT" "$DATA"; }
 
 @test "so do the samples of docs/rangerctl.md" { samples docs/rangerctl.md; }
 
-@test "so do those of docs/hammer.md, docs/metrics.md and docs/operations/drain.md" {
+# Not docs/operations/drain.md: in which order ranges leave depends on the load at that moment.
+@test "so do those of docs/hammer.md and docs/metrics.md" {
   samples docs/hammer.md
   samples docs/metrics.md
-  samples docs/operations/drain.md
 }
 
 @test "docs/metrics.md names every metric that a process exposes, and no other" {
