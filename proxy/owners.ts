@@ -32,8 +32,7 @@ export class MirroredOwners implements Owners {
 
 /**
  * Ready once every node that discovery knows has told its ranges, and one of those
- * is active, and for good: a
- * proxy whose nodes fail is no reason to send clients to one that sees the same.
+ * is active, and for good: a proxy whose nodes fail is no reason to send clients to one that sees the same.
  * With no nodes there is nothing to wait for and nothing to serve: not ready yet.
  */
 export class ProxyReadiness {
