@@ -70,9 +70,9 @@ export const skipsChunks = broken('a follower takes a snapshot for complete that
 
 export const keepsStaleKeys = broken('a follower does not remove what its source has no more', [3], {
   node: (node) => {
-    const service = inside(serviceOf(node)) as { openLink: (...given: unknown[]) => object };
-    const open = service.openLink.bind(service);
-    service.openLink = (...given) => {
+    const links = inside(serviceOf(node))['links'] as { open: (...given: unknown[]) => object };
+    const open = links.open.bind(links);
+    links.open = (...given) => {
       const link = open(...given);
       const { sink } = inside(link)['deps'] as { sink: object };
       inside(sink)['staleKeys'] = function* () {
