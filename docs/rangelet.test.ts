@@ -67,13 +67,13 @@ describe('the example', () => {
     const { counters, client } = await start();
     const range = 1n;
     const prepare: PrepareRequest = {
-      range: { ident: range, start: Buffer.alloc(0), end: Buffer.alloc(0) }, parents: [], epoch: 1n, initial: true, term: 0n,
+      range: { ident: range, start: Buffer.alloc(0), end: Buffer.alloc(0) }, parents: [], epoch: 1n, initial: true, term: 0n, fork: 0n,
     };
     const prepared = await call<PrepareResponse>((done) => client.prepare(prepare, done));
     expect(prepared.rangeInfo?.state).toBe(RangeNodeState.INACTIVE);
     expect(counters.add(1, 'k' as Key)).toBeUndefined();
 
-    const active = await call<ServeResponse>((done) => client.activate({ range, force: false, epoch: 1n, sources: [], initial: true, term: 0n }, done));
+    const active = await call<ServeResponse>((done) => client.activate({ range, force: false, epoch: 1n, sources: [], initial: true, term: 0n, fork: 0n, members: [], minInSync: 0, promote: false }, done));
     expect(active.state).toBe(RangeNodeState.ACTIVE);
     expect([counters.add(1, 'k' as Key), counters.add(1, 'k' as Key)]).toEqual([1, 2]);
 

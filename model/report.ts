@@ -1,5 +1,5 @@
 import type { Key } from './key.js';
-import type { RangeId, RangeMeta } from './range.js';
+import type { NodeIdent, RangeId, RangeMeta } from './range.js';
 import type { PlacementState, RemoteState } from './states.js';
 
 /** How big and how busy a range is; estimates, cheap to make. */
@@ -25,6 +25,58 @@ export interface TransferProgress {
   readonly caughtUp: boolean;
 }
 
+/** A node that has a copy of a range, and the disk it has it on. */
+export interface Member {
+  readonly node: NodeIdent;
+  readonly incarnation: string;
+  /** A dialable host:port. */
+  readonly address: string;
+}
+
+/**
+ * Who has to have a write before it is committed, as the controller decided
+ * (PacificA's configuration). Changes come as an Activate at a newer epoch.
+ */
+export interface Membership {
+  /** The primary among them; empty where there is no replication. */
+  readonly members: readonly Member[];
+  /** With fewer members writes are refused; reads go on. */
+  readonly minInSync: number;
+  /** Rights to write of activations older than this epoch count for nothing: a fail-over went past them. */
+  readonly fork: number;
+  /** The right to write is made from the copy's own log. */
+  readonly promote: boolean;
+}
+
+export const NO_MEMBERSHIP: Membership = { members: [], minInSync: 1, fork: 0, promote: false };
+
+export interface FollowerInfo {
+  readonly member: Member;
+  /** Everything up to here is durable at the follower. */
+  readonly ackedOffset: number;
+  /** The primary waits for it with every write. */
+  readonly inSync: boolean;
+  readonly silentMs: number;
+  readonly lagBytes: number;
+}
+
+/** What a copy says of its part in replication; see ReplicaInfo in proto/ranger/types.proto. */
+export interface ReplicaInfo {
+  readonly configEpoch: number;
+  readonly logEpoch: number;
+  readonly lastOffset: number;
+  readonly committedOffset: number;
+  /** The address it follows; empty when none. */
+  readonly source: string;
+  /** Nothing came from the source for as long as a lease lasts. */
+  readonly sourceLost: boolean;
+  readonly followers: readonly FollowerInfo[];
+  /** It may answer consistent reads now. */
+  readonly leased: boolean;
+  /** Its log is not what its followers have: it must not become, or stay, primary. */
+  readonly damaged: boolean;
+}
+
 /** Everything a node says of one range. */
 export interface RangeInfo {
   readonly meta: RangeMeta;
@@ -38,6 +90,8 @@ export interface RangeInfo {
   readonly lastError: string;
   /** The copy holds the write token for its whole range. */
   readonly serving: boolean;
+  /** Undefined from a node that knows no replicas. */
+  readonly replica?: ReplicaInfo | undefined;
 }
 
 /** A copy of a range, as told to a node that may fetch from it. */
@@ -55,6 +109,8 @@ export interface Parent {
   /** The ranges this one descends from. */
   readonly parents: readonly RangeId[];
   readonly placements: readonly ParentPlacement[];
+  /** As in {@link Membership}, of this range; 0 or nothing when there never was a fail-over. */
+  readonly fork?: number;
 }
 
 /** One message of a node's stream of ranges: a range as it is now, or the end of the first listing. */

@@ -138,22 +138,22 @@ describe('what is malformed is refused with the name of its field', () => {
     ['placement state 0', () => convert.placementStateFromWire(WirePlacementState.PS_UNKNOWN, 'state'), 'state: 0'],
     [
       'a parent that is no range',
-      () => convert.parentsFromWire([{ range: wire(0n, '', ''), parent: [], placements: [] }], 'parents'),
+      () => convert.parentsFromWire([{ range: wire(0n, '', ''), parent: [], placements: [], fork: 0n }], 'parents'),
       'parents[0].range.ident: ',
     ],
     [
       'a parent of parent 0',
-      () => convert.parentsFromWire([{ range: wire(1n, '', ''), parent: [0n], placements: [] }], 'parents'),
+      () => convert.parentsFromWire([{ range: wire(1n, '', ''), parent: [0n], placements: [], fork: 0n }], 'parents'),
       'parents[0].parent[0]: ',
     ],
     [
       'a copy at what is no address',
-      () => convert.parentFromWire({ range: wire(1n, '', ''), parent: [], placements: [{ node: 'no address', state: WirePlacementState.PS_ACTIVE, index: 0 }] }, 'p'),
+      () => convert.parentFromWire({ range: wire(1n, '', ''), parent: [], placements: [{ node: 'no address', state: WirePlacementState.PS_ACTIVE, index: 0 }], fork: 0n }, 'p'),
       'p.placements[0].node: ',
     ],
     [
       'a copy without a node',
-      () => convert.parentFromWire({ range: wire(1n, '', ''), parent: [], placements: [{ node: '', state: WirePlacementState.PS_ACTIVE, index: 0 }] }, 'p'),
+      () => convert.parentFromWire({ range: wire(1n, '', ''), parent: [], placements: [{ node: '', state: WirePlacementState.PS_ACTIVE, index: 0 }], fork: 0n }, 'p'),
       'p.placements[0].node: ',
     ],
   ])('%s', (_, act, message) => {
@@ -182,7 +182,7 @@ describe('what is malformed is refused with the name of its field', () => {
 describe('what other versions send', () => {
   test('a copy in a state unknown here counts as missing', () => {
     const range = { ident: 1n, start: Buffer.alloc(0), end: Buffer.alloc(0) };
-    const from = convert.parentFromWire({ range, parent: [], placements: [{ node: 'a:1', state: 4 as never, index: 0 }] }, 'p');
+    const from = convert.parentFromWire({ range, parent: [], placements: [{ node: 'a:1', state: 4 as never, index: 0 }], fork: 0n }, 'p');
     expect(from.placements).toEqual([{ node: 'a:1', state: 'Missing', index: 0 }]);
   });
 

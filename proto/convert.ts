@@ -3,23 +3,30 @@ import { formatInterval, isEmpty } from '../model/interval.js';
 import { KEY_BYTES_MAX, type Key, NO_KEY, keyFromBytes, keyFromText, keyToBytes } from '../model/key.js';
 import type { RangeId, RangeMeta } from '../model/range.js';
 import {
+  type FollowerInfo,
   type LoadInfo,
+  type Member,
+  type Membership,
   NO_LOAD,
   type Parent,
   type ParentPlacement,
   type RangeInfo,
   type RangesEvent,
+  type ReplicaInfo,
   type TransferProgress,
 } from '../model/report.js';
 import type { PlacementState, RangeState, RemoteState } from '../model/states.js';
 import { AppError } from '../runtime/errors.js';
 import { parseAddress } from '../runtime/units.js';
-import type { Parent as WireParent, RangesResponse as WireRangesResponse } from './gen/ranger/node.js';
+import type { Parent as WireParent, RangesResponse as WireRangesResponse, ServeRequest as WireServeRequest } from './gen/ranger/node.js';
 import {
+  type FollowerInfo as WireFollowerInfo,
   type LoadInfo as WireLoadInfo,
+  type Member as WireMember,
   type Placement as WirePlacement,
   type RangeInfo as WireRangeInfo,
   type RangeMeta as WireRangeMeta,
+  type ReplicaInfo as WireReplicaInfo,
   type TransferProgress as WireTransferProgress,
   PlacementState as WirePlacementState,
   RangeNodeState as WireRemoteState,
@@ -199,6 +206,7 @@ export function parentFromWire(wire: WireParent, field: string): Parent {
     range: rangeMetaFromWire(wire.range, `${field}.range`),
     parents: wire.parent.map((id, i) => rangeIdFromWire(id, `${field}.parent[${i}]`)),
     placements: wire.placements.map((p, i) => parentPlacementFromWire(p, `${field}.placements[${i}]`)),
+    fork: epochFromWire(wire.fork, `${field}.fork`),
   };
 }
 
@@ -212,6 +220,77 @@ export function parentToWire(parent: Parent): WireParent {
     range: rangeMetaToWire(parent.range),
     parent: parent.parents.map((id) => BigInt(id)),
     placements: parent.placements.map((p) => ({ node: p.node, state: PLACEMENT[p.state], index: p.index })),
+    fork: epochToWire(parent.fork ?? 0),
+  };
+}
+
+// --- replicas --------------------------------------------------------------
+
+function memberFromWire(wire: WireMember | undefined, field: string): Member {
+  if (!wire) throw malformed(field, 'is missing');
+  if (wire.node === '') throw malformed(`${field}.node`, 'is missing; it has to be an ident');
+  if (wire.incarnation === '') throw malformed(`${field}.incarnation`, 'is missing');
+  if (!parseAddress(wire.address)) throw malformed(`${field}.address`, `${JSON.stringify(wire.address.slice(0, ADDRESS_SHOWN_MAX))} cannot be dialled; it has to be a host:port`);
+  return { node: wire.node, incarnation: wire.incarnation, address: wire.address };
+}
+
+export function membershipFromWire(wire: Pick<WireServeRequest, 'members' | 'minInSync' | 'fork' | 'promote'>): Membership {
+  if (wire.members.length > LIST_MAX) throw malformed('members', `more than ${LIST_MAX} entries`);
+  return {
+    members: wire.members.map((member, i) => memberFromWire(member, `members[${i}]`)),
+    minInSync: wire.minInSync,
+    fork: epochFromWire(wire.fork, 'fork'),
+    promote: wire.promote,
+  };
+}
+
+export function membershipToWire(membership: Membership): Pick<WireServeRequest, 'members' | 'minInSync' | 'fork' | 'promote'> {
+  const { members, minInSync, fork, promote } = membership;
+  return { members: members.map((member) => ({ ...member })), minInSync, fork: epochToWire(fork), promote };
+}
+
+function followerFromWire(wire: WireFollowerInfo, field: string): FollowerInfo {
+  return {
+    member: memberFromWire(wire.member, `${field}.member`),
+    ackedOffset: countFromWire(wire.ackedOffset, `${field}.acked_offset`),
+    inSync: wire.inSync,
+    silentMs: countFromWire(wire.silentMs, `${field}.silent_ms`),
+    lagBytes: countFromWire(wire.lagBytes, `${field}.lag_bytes`),
+  };
+}
+
+export function replicaFromWire(wire: WireReplicaInfo, field: string): ReplicaInfo {
+  if (wire.followers.length > LIST_MAX) throw malformed(`${field}.followers`, `more than ${LIST_MAX} entries`);
+  return {
+    configEpoch: epochFromWire(wire.configEpoch, `${field}.config_epoch`),
+    logEpoch: epochFromWire(wire.logEpoch, `${field}.log_epoch`),
+    lastOffset: countFromWire(wire.lastOffset, `${field}.last_offset`),
+    committedOffset: countFromWire(wire.committedOffset, `${field}.committed_offset`),
+    source: wire.source,
+    sourceLost: wire.sourceLost,
+    followers: wire.followers.map((follower, i) => followerFromWire(follower, `${field}.followers[${i}]`)),
+    leased: wire.leased,
+    damaged: wire.damaged,
+  };
+}
+
+export function replicaToWire(info: ReplicaInfo): WireReplicaInfo {
+  return {
+    configEpoch: epochToWire(info.configEpoch),
+    logEpoch: epochToWire(info.logEpoch),
+    lastOffset: countToWire(info.lastOffset),
+    committedOffset: countToWire(info.committedOffset),
+    source: info.source,
+    sourceLost: info.sourceLost,
+    followers: info.followers.map(({ member, ackedOffset, inSync, silentMs, lagBytes }) => ({
+      member: { ...member },
+      ackedOffset: countToWire(ackedOffset),
+      inSync,
+      silentMs: countToWire(silentMs),
+      lagBytes: countToWire(lagBytes),
+    })),
+    leased: info.leased,
+    damaged: info.damaged,
   };
 }
 
@@ -282,6 +361,7 @@ export function rangeInfoFromWire(wire: WireRangeInfo | undefined, field: string
     progress: wire.progress ? progressFromWire(wire.progress, `${field}.progress`) : undefined,
     lastError: wire.lastError,
     serving: wire.serving,
+    replica: wire.replica ? replicaFromWire(wire.replica, `${field}.replica`) : undefined,
   };
 }
 
@@ -294,6 +374,7 @@ export function rangeInfoToWire(info: RangeInfo): WireRangeInfo {
     progress: info.progress ? progressToWire(info.progress) : undefined,
     lastError: info.lastError,
     serving: info.serving,
+    replica: info.replica ? replicaToWire(info.replica) : undefined,
   };
 }
 

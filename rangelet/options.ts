@@ -61,7 +61,7 @@ export interface RangeletOptions {
 export type Settings = Required<RangeletOptions>;
 
 const METHODS = ['prepare', 'activate', 'deactivate', 'drop', 'loadInfo'] as const;
-const OPTIONAL_METHODS = ['progress', 'serving', 'updateSources'] as const;
+const OPTIONAL_METHODS = ['progress', 'serving', 'updateSources', 'updateMembership', 'replica'] as const;
 const DAY_MS = 86_400_000;
 
 /** Every problem at once, so that nobody has to start a program five times. */

@@ -1,7 +1,7 @@
 import type * as grpc from '@grpc/grpc-js';
 import { type Observable, Subject } from 'rxjs';
 import { type RangeId, type RangeMeta, formatRange } from '../model/range.js';
-import type { Parent, RangeInfo } from '../model/report.js';
+import { type Membership, NO_MEMBERSHIP, type Parent, type RangeInfo } from '../model/report.js';
 import type { Command, RemoteState } from '../model/states.js';
 import { AppError, assert, messageOf } from '../runtime/errors.js';
 import { Latch } from './latch.js';
@@ -25,6 +25,7 @@ type RangeCommand =
       readonly epoch: number;
       readonly parents: readonly Parent[];
       readonly initial: boolean;
+      readonly fork?: number;
     }
   | {
       readonly command: 'Activate';
@@ -33,6 +34,7 @@ type RangeCommand =
       readonly force: boolean;
       readonly sources: readonly Parent[];
       readonly initial: boolean;
+      readonly membership?: Membership;
     }
   | { readonly command: 'Deactivate'; readonly id: RangeId; readonly epoch: number }
   | { readonly command: 'Drop'; readonly id: RangeId; readonly epoch: number; readonly force: boolean };
@@ -270,7 +272,9 @@ export class Rangelet {
     const slot = next && this.slots.get(next.meta.id);
     if (!slot) return;
     slot.record = next;
-    if (request.command === 'Prepare' && request.parents.length > 0) this.reports.updateSources(next.meta, request.parents);
+    const { epoch } = request;
+    if (request.command === 'Prepare' && request.parents.length > 0) this.reports.updateSources(next.meta, request.parents, { epoch, fork: request.fork ?? 0 });
+    if (request.command === 'Activate' && request.membership) this.reports.updateMembership(next.meta, request.membership, { epoch });
   }
 
   private start(next: RangeRecord, request: CommandRequest): Latch<RangeInfo> {
@@ -302,9 +306,9 @@ export class Rangelet {
     const { epoch } = request;
     switch (request.command) {
       case 'Prepare':
-        return service.prepare(meta, { epoch, force: false, signal, parents: request.parents, initial: request.initial });
+        return service.prepare(meta, { epoch, force: false, signal, parents: request.parents, initial: request.initial, fork: request.fork ?? 0 });
       case 'Activate':
-        return service.activate(meta, { epoch, force: request.force, signal, sources: request.sources, initial: request.initial });
+        return service.activate(meta, { epoch, force: request.force, signal, sources: request.sources, initial: request.initial, membership: request.membership ?? NO_MEMBERSHIP });
       case 'Deactivate':
         return service.deactivate(meta, { epoch, force: false, signal });
       case 'Drop':
@@ -345,6 +349,12 @@ export class Rangelet {
       this.reports.hook('moved', { range: info.meta.id, from, to: info.state });
     }
     this.subject.next({ from, info });
+  }
+
+  /** Tells of a range whose report changed while its state did not; to be called by the service. */
+  changed(id: RangeId): void {
+    const slot = this.slots.get(id);
+    if (slot && !this.draining) this.tell(slot.record.state, slot, this.report(slot.record));
   }
 
   /** Looks at the progress of what is being prepared, and tells of it, a few times a second. */

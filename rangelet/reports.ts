@@ -1,5 +1,5 @@
 import type { RangeMeta } from '../model/range.js';
-import { NO_LOAD, type Parent, type RangeInfo, type TransferProgress } from '../model/report.js';
+import { type Membership, NO_LOAD, type Parent, type RangeInfo, type TransferProgress } from '../model/report.js';
 import { messageOf } from '../runtime/errors.js';
 import type { RangeRecord } from './machine.js';
 import type { RangeletHooks, Settings } from './options.js';
@@ -22,6 +22,7 @@ export class Reports {
       progress: this.ask<TransferProgress | undefined>('progress', () => service.progress?.(meta.id)),
       lastError,
       serving: this.ask('serving', () => service.serving?.(meta.id)) ?? state === 'Active',
+      replica: this.ask('replica', () => service.replica?.(meta.id)),
     };
   }
 
@@ -30,8 +31,12 @@ export class Reports {
     return { meta, state: 'NotFound', load: NO_LOAD, epoch, progress: undefined, lastError, serving: false };
   }
 
-  updateSources(meta: RangeMeta, parents: readonly Parent[]): void {
-    this.ask('updateSources', () => this.settings.service.updateSources?.(meta, parents));
+  updateSources(meta: RangeMeta, parents: readonly Parent[], context: { readonly epoch: number; readonly fork: number }): void {
+    this.ask('updateSources', () => this.settings.service.updateSources?.(meta, parents, context));
+  }
+
+  updateMembership(meta: RangeMeta, membership: Membership, context: { readonly epoch: number }): void {
+    this.ask('updateMembership', () => this.settings.service.updateMembership?.(meta, membership, context));
   }
 
   hook<K extends keyof RangeletHooks>(name: K, event: Parameters<NonNullable<RangeletHooks[K]>>[0]): void {

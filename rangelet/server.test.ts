@@ -70,9 +70,9 @@ async function refusal(answer: Promise<unknown>): Promise<ServiceError> {
 }
 
 const prepare = (over: Partial<PrepareRequest> = {}): PrepareRequest => ({
-  range: { ident: 1n, start: EMPTY, end: Buffer.from('m') }, parents: [], epoch: 1n, initial: true, term: 0n, ...over,
+  range: { ident: 1n, start: EMPTY, end: Buffer.from('m') }, parents: [], epoch: 1n, initial: true, term: 0n, fork: 0n, ...over,
 });
-const serve = (over: Partial<ServeRequest> = {}): ServeRequest => ({ range: 1n, force: false, epoch: 1n, sources: [], initial: true, term: 0n, ...over });
+const serve = (over: Partial<ServeRequest> = {}): ServeRequest => ({ range: 1n, force: false, epoch: 1n, sources: [], initial: true, term: 0n, fork: 0n, members: [], minInSync: 0, promote: false, ...over });
 const deactivate = (over: Partial<DeactivateRequest> = {}): DeactivateRequest => ({ range: 1n, epoch: 1n, term: 0n, ...over });
 const drop = (over: Partial<DropRequest> = {}): DropRequest => ({ range: 1n, force: false, epoch: 1n, term: 0n, ...over });
 
@@ -82,10 +82,10 @@ describe('malformed requests are refused, naming the field', () => {
     ['Prepare of range 0', (c, cb) => c.prepare(prepare({ range: { ident: 0n, start: EMPTY, end: EMPTY } }), cb), 'range.ident: '],
     ['Prepare of nothing', (c, cb) => c.prepare(prepare({ range: { ident: 1n, start: Buffer.from('b'), end: Buffer.from('a') } }), cb), 'range: [b, a)'],
     ['Prepare with a key too long', (c, cb) => c.prepare(prepare({ range: { ident: 1n, start: Buffer.alloc(1025, 1), end: EMPTY } }), cb), 'range.start: 1025'],
-    ['Prepare with a bad parent', (c, cb) => c.prepare(prepare({ parents: [{ range: undefined, parent: [], placements: [] }] }), cb), 'parents[0].range: '],
+    ['Prepare with a bad parent', (c, cb) => c.prepare(prepare({ parents: [{ range: undefined, parent: [], placements: [], fork: 0n }] }), cb), 'parents[0].range: '],
     ['Prepare at too large an epoch', (c, cb) => c.prepare(prepare({ epoch: 2n ** 63n }), cb), 'epoch: '],
     ['Activate of range 0', (c, cb) => c.activate(serve({ range: 0n }), cb), 'range: '],
-    ['Activate with a bad source', (c, cb) => c.activate(serve({ sources: [{ range: undefined, parent: [], placements: [] }] }), cb), 'sources[0].range: '],
+    ['Activate with a bad source', (c, cb) => c.activate(serve({ sources: [{ range: undefined, parent: [], placements: [], fork: 0n }] }), cb), 'sources[0].range: '],
     ['Deactivate of range 0', (c, cb) => c.deactivate(deactivate({ range: 0n }), cb), 'range: '],
     ['Drop of range 2^53', (c, cb) => c.drop(drop({ range: 2n ** 53n }), cb), 'range: 9007199254740992'],
   ])('%s', async (_, run, message) => {

@@ -4,6 +4,7 @@ import { NO_LOAD, type RangeInfo, type RangesEvent } from '../model/report.js';
 import {
   countFromWire,
   epochFromWire,
+  membershipFromWire,
   parentsFromWire,
   rangeIdFromWire,
   rangeInfoToWire,
@@ -47,6 +48,7 @@ export function registerNodeService(server: grpc.Server, rangelet: Rangelet, wra
           epoch: epochFromWire(wire.epoch, 'epoch'),
           parents: parentsFromWire(wire.parents, 'parents'),
           initial: wire.initial,
+          fork: epochFromWire(wire.fork, 'fork'),
           term: termFromWire(wire.term),
         };
         return prepared(meta, await obey(request, ctx));
@@ -60,6 +62,7 @@ export function registerNodeService(server: grpc.Server, rangelet: Rangelet, wra
           force: wire.force,
           sources: parentsFromWire(wire.sources, 'sources'),
           initial: wire.initial,
+          membership: membershipFromWire(wire),
           term: termFromWire(wire.term),
         };
         return answered(await obey(request, ctx));

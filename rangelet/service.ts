@@ -1,5 +1,5 @@
 import type { RangeId, RangeMeta } from '../model/range.js';
-import type { LoadInfo, Parent, TransferProgress } from '../model/report.js';
+import type { LoadInfo, Membership, Parent, ReplicaInfo, TransferProgress } from '../model/report.js';
 
 /*
  * What a service implements to be sharded by ranges: four commands and a report.
@@ -21,6 +21,8 @@ export interface PrepareContext extends CommandContext {
   readonly parents: readonly Parent[];
   /** The range never held data, so it may start empty. */
   readonly initial: boolean;
+  /** As in {@link Membership}; 0 when there never was a fail-over. */
+  readonly fork: number;
 }
 
 export interface ActivateContext extends CommandContext {
@@ -28,6 +30,7 @@ export interface ActivateContext extends CommandContext {
   readonly sources: readonly Parent[];
   /** The range never held data: the right to write may be made from nothing. */
   readonly initial: boolean;
+  readonly membership: Membership;
 }
 
 export interface RangeService {
@@ -52,6 +55,12 @@ export interface RangeService {
   /** True when the copy has the right to write its whole range. Without this method: when it is Active. */
   serving?(range: RangeId): boolean;
 
-  /** A repeated Prepare told other addresses of the copies to fetch from. */
-  updateSources?(range: RangeMeta, parents: readonly Parent[]): void;
+  /** A repeated Prepare told other copies to fetch from, or to follow. */
+  updateSources?(range: RangeMeta, parents: readonly Parent[], context: { readonly epoch: number; readonly fork: number }): void;
+
+  /** A repeated Activate told an active copy who its members are now. */
+  updateMembership?(range: RangeMeta, membership: Membership, context: { readonly epoch: number }): void;
+
+  /** The copy's part in replication; undefined when the service has none. */
+  replica?(range: RangeId): ReplicaInfo | undefined;
 }

@@ -20,6 +20,7 @@ const INFO: RangeInfo = {
   progress: undefined,
   lastError: '',
   serving: true,
+  replica: undefined,
 };
 
 const RANGE: RangeResponse = {

@@ -1,5 +1,5 @@
 import type { NodeIdent, RangeId, RangeMeta } from '../../model/range.js';
-import type { Parent } from '../../model/report.js';
+import type { Membership, Parent } from '../../model/report.js';
 import type { Command } from '../../model/states.js';
 import type { Step } from '../../model/notation.js';
 import type { ChangeGroup, Keyspace } from '../keyspace/keyspace.js';
@@ -38,6 +38,8 @@ export interface WantedCommand {
   /** With Prepare where to fetch from; with Activate who may hold the write token. */
   readonly parents: readonly Parent[];
   readonly initial: boolean;
+  /** With Activate; its `fork` with Prepare too. Undefined for {@link NO_MEMBERSHIP}. */
+  readonly membership?: Membership;
   /** With Drop: although the copy alone may hold data. Only ever of what an operator gave up. */
   readonly force?: boolean;
 }

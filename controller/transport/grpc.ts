@@ -1,11 +1,12 @@
 import * as grpc from '@grpc/grpc-js';
-import type { RangesEvent } from '../../model/report.js';
+import { NO_MEMBERSHIP, type RangesEvent } from '../../model/report.js';
 import type { Cancel, Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import { channelOptions } from '../../proto/channel.js';
 import {
   countToWire,
   epochToWire,
+  membershipToWire,
   parentToWire,
   rangeIdToWire,
   rangeInfoFromWire,
@@ -42,13 +43,13 @@ class GrpcTransport implements NodeTransport {
     const call = <R>(invoke: Invoke<R>): Promise<R> => this.call(invoke, options);
     switch (command.command) {
       case 'Prepare': {
-        const request = { range: rangeMetaToWire(command.range), parents, epoch, initial: command.initial, term };
+        const request = { range: rangeMetaToWire(command.range), parents, epoch, initial: command.initial, term, fork: epochToWire(command.membership?.fork ?? 0) };
         const { rangeInfo } = await call<PrepareResponse>((o, done) => this.client.prepare(request, none, o, done));
         const info = rangeInfoFromWire(rangeInfo, 'range_info');
         return { state: info.state, lastError: info.lastError, info };
       }
       case 'Activate': {
-        const request = { range, force: false, epoch, sources: parents, initial: command.initial, term };
+        const request = { range, force: false, epoch, sources: parents, initial: command.initial, term, ...membershipToWire(command.membership ?? NO_MEMBERSHIP) };
         return served(await call<ServeResponse>((o, done) => this.client.activate(request, none, o, done)));
       }
       case 'Deactivate':

@@ -81,7 +81,7 @@ describe('chaos in the service', () => {
     };
     const service: Required<RangeService> = {
       prepare: note('prepare'), activate: note('activate'), deactivate: note('deactivate'), drop: note('drop'),
-      loadInfo: () => NO_LOAD, progress: () => undefined, serving: () => true, updateSources: () => undefined,
+      loadInfo: () => NO_LOAD, progress: () => undefined, serving: () => true, updateSources: () => undefined, updateMembership: () => undefined, replica: () => undefined,
     };
     const clock = new ManualClock();
     const chaotic = new ChaoticService(service, { rate: 0.5, delayMsMax: 0, clock, random: seededRandom(2), logger: silentLogger });

@@ -1,5 +1,5 @@
 import type { RangeId, RangeMeta } from '../../model/range.js';
-import type { LoadInfo, Parent, TransferProgress } from '../../model/report.js';
+import type { LoadInfo, Membership, Parent, ReplicaInfo, TransferProgress } from '../../model/report.js';
 import type { Execute } from '../../rangelet/server.js';
 import type { ActivateContext, CommandContext, PrepareContext, RangeService } from '../../rangelet/service.js';
 import { type Clock, sleep } from '../../runtime/clock.js';
@@ -77,8 +77,16 @@ export class ChaoticService implements RangeService {
     return this.service.serving(range);
   }
 
-  updateSources(range: RangeMeta, parents: readonly Parent[]): void {
-    this.service.updateSources(range, parents);
+  updateSources(range: RangeMeta, parents: readonly Parent[], context: { readonly epoch: number; readonly fork: number }): void {
+    this.service.updateSources(range, parents, context);
+  }
+
+  updateMembership(range: RangeMeta, membership: Membership, context: { readonly epoch: number }): void {
+    this.service.updateMembership(range, membership, context);
+  }
+
+  replica(range: RangeId): ReplicaInfo | undefined {
+    return this.service.replica(range);
   }
 
   private async disturb(signal: AbortSignal): Promise<void> {

@@ -216,6 +216,9 @@ export class Link {
       span: this.span,
       resumeAfter: this.position,
       snapshotFrom: this.position === undefined ? undefined : this.snapshotFrom,
+      epoch: 0,
+      log: [],
+      basis: [],
     };
   }
 
@@ -283,6 +286,9 @@ export class Link {
         return;
       case 'refused':
         await this.refused(message, connection);
+        return;
+      case 'restored':
+        return;
     }
   }
 

@@ -17,6 +17,23 @@ export interface FollowStart {
   readonly resumeAfter: number | undefined;
   /** With `resumeAfter`: the snapshot as of then still lacks the keys from here on. */
   readonly snapshotFrom: Key | undefined;
+  /** The controller's decision by which it follows; 0 when none is known. */
+  readonly epoch: number;
+  /** Of a copy of the same range: the epochs in its log, oldest first, and where each ends. */
+  readonly log: readonly EpochEnd[];
+  /** Of a child's copy: how far the copies here had come whose keys it adopted. */
+  readonly basis: readonly Basis[];
+}
+
+export interface EpochEnd {
+  readonly epoch: number;
+  readonly endOffset: number;
+}
+
+export interface Basis {
+  readonly range: RangeId;
+  readonly offset: number;
+  readonly span: Interval;
 }
 
 export interface Follower {
@@ -28,7 +45,10 @@ export interface Follower {
 
 export type ToSource =
   | { readonly type: 'start'; readonly start: FollowStart }
-  | { readonly type: 'ack'; readonly offset: number }
+  /** Everything up to `offset` is durable; with `lease`, the one asked for under that id is granted. */
+  | { readonly type: 'ack'; readonly offset: number; readonly lease?: number | undefined }
+  /** Asks what the source has now of keys whose records are to be cut off. */
+  | { readonly type: 'restore'; readonly keys: readonly Key[] }
   | { readonly type: 'takeOver'; readonly epoch: number };
 
 export type ToFollower =
@@ -39,6 +59,10 @@ export type ToFollower =
       readonly offset: number;
       readonly epoch: number;
       readonly keys: number;
+      /** The follower's log parts from the source's here: it restores the keys of what is behind, and cuts that off. */
+      readonly cutAt?: number | undefined;
+      /** Of the source's activation. */
+      readonly logEpoch?: number;
     }
   | {
       readonly type: 'chunk';
@@ -47,7 +71,17 @@ export type ToFollower =
       readonly next: Key | undefined;
       readonly endOffset: number;
     }
-  | { readonly type: 'records'; readonly records: readonly LogRecord[]; readonly endOffset: number }
+  | {
+      readonly type: 'records';
+      readonly records: readonly LogRecord[];
+      readonly endOffset: number;
+      /** How far the source's log is committed; undefined without replication. */
+      readonly committed?: number | undefined;
+      /** Asks for a lease, to be granted with the next ack. */
+      readonly lease?: { readonly id: number; readonly ms: number } | undefined;
+    }
+  /** The answer to `restore`: what was asked for and is not among `pairs` is not there. Consistent once the log is applied up to `endOffset`. */
+  | { readonly type: 'restored'; readonly pairs: PackedPairs; readonly endOffset: number }
   | HandOver
   | { readonly type: 'refused'; readonly reason: string; readonly active: boolean };
 

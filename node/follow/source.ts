@@ -59,7 +59,7 @@ export class FollowSource {
 
   receive(message: Exclude<ToSource, { type: 'start' }>): void {
     if (message.type === 'takeOver') this.takeOverEpoch = message.epoch;
-    else if (this.hold) this.hold.offset = Math.max(this.hold.offset, message.offset);
+    else if (message.type === 'ack' && this.hold) this.hold.offset = Math.max(this.hold.offset, message.offset);
     this.wake();
   }
 

@@ -1,7 +1,7 @@
 import { type Interval, containsKey, covers, formatInterval, intersection, overlaps, subtract } from '../../model/interval.js';
 import { keyFromBytes } from '../../model/key.js';
 import { type RangeId, type RangeMeta, formatRange } from '../../model/range.js';
-import type { LoadInfo, Parent, TransferProgress } from '../../model/report.js';
+import type { LoadInfo, Membership, Parent, ReplicaInfo, TransferProgress } from '../../model/report.js';
 import type { EpochFences } from '../../rangelet/fences.js';
 import type { ActivateContext, CommandContext, PrepareContext, RangeService } from '../../rangelet/service.js';
 import type { Clock } from '../../runtime/clock.js';
@@ -110,6 +110,14 @@ export class KvRangeService implements RangeService {
       const plain: LinkRecord = { start: span.start, end: span.end, range, address, offset: 0, plain: true };
       copy.record = { ...copy.record, links: [...copy.record.links, plain] };
     }
+  }
+
+  updateMembership(_range: RangeMeta, _membership: Membership): void {
+    // Nothing yet.
+  }
+
+  replica(_range: RangeId): ReplicaInfo | undefined {
+    return undefined;
   }
 
   updateSources(range: RangeMeta, parents: readonly Parent[]): void {

@@ -1,5 +1,5 @@
 import { type Key, NO_KEY, keyFromBytes, keyToBytes } from '../../model/key.js';
-import { countFromWire, rangeIdFromWire } from '../../proto/convert.js';
+import { countFromWire, boundFromWire, epochFromWire, keyFromWire, rangeIdFromWire } from '../../proto/convert.js';
 import type { FollowRequest, FollowResponse, FollowStart as WireStart } from '../../proto/gen/kv/follow.js';
 import { AppError } from '../../runtime/errors.js';
 import type { FollowStart, ToFollower, ToSource } from '../follow/messages.js';
@@ -13,7 +13,9 @@ export function toSourceWire(message: ToSource): FollowRequest {
     case 'start':
       return { message: { $case: 'start', start: startToWire(message.start) } };
     case 'ack':
-      return { message: { $case: 'ack', ack: { offset: BigInt(message.offset) } } };
+      return { message: { $case: 'ack', ack: { offset: BigInt(message.offset), lease: BigInt(message.lease ?? 0) } } };
+    case 'restore':
+      return { message: { $case: 'restore', restore: { keys: message.keys.map(keyToBytes) } } };
     case 'takeOver':
       return { message: { $case: 'takeOver', takeOver: { epoch: BigInt(message.epoch) } } };
   }
@@ -24,7 +26,9 @@ export function toSourceFromWire({ message }: FollowRequest): ToSource {
     case 'start':
       return { type: 'start', start: startFromWire(message.start) };
     case 'ack':
-      return { type: 'ack', offset: countFromWire(message.ack.offset, 'ack.offset') };
+      return { type: 'ack', offset: countFromWire(message.ack.offset, 'ack.offset'), lease: countFromWire(message.ack.lease, 'ack.lease') || undefined };
+    case 'restore':
+      return { type: 'restore', keys: message.restore.keys.map((key, i) => keyFromWire(key, `restore.keys[${i}]`)) };
     case 'takeOver':
       return { type: 'takeOver', epoch: countFromWire(message.takeOver.epoch, 'take_over.epoch') };
     case undefined:
@@ -32,7 +36,7 @@ export function toSourceFromWire({ message }: FollowRequest): ToSource {
   }
 }
 
-function startToWire({ range, follower, span, resumeAfter, snapshotFrom }: FollowStart): WireStart {
+function startToWire({ range, follower, span, resumeAfter, snapshotFrom, epoch, log, basis }: FollowStart): WireStart {
   return {
     range: BigInt(range),
     followerRange: BigInt(follower.range),
@@ -45,6 +49,9 @@ function startToWire({ range, follower, span, resumeAfter, snapshotFrom }: Follo
     offset: BigInt(resumeAfter ?? 0),
     snapshotFrom: keyToBytes(snapshotFrom ?? NO_KEY),
     snapshotUnfinished: snapshotFrom !== undefined,
+    epoch: BigInt(epoch),
+    log: log.map((part) => ({ epoch: BigInt(part.epoch), endOffset: BigInt(part.endOffset) })),
+    basis: basis.map((part) => ({ range: BigInt(part.range), offset: BigInt(part.offset), start: keyToBytes(part.span.start), end: keyToBytes(part.span.end) })),
   };
 }
 
@@ -60,6 +67,13 @@ function startFromWire(start: WireStart): FollowStart {
     span: { start: keyFromBytes(start.start), end: keyFromBytes(start.end) },
     resumeAfter: start.resume ? countFromWire(start.offset, 'start.offset') : undefined,
     snapshotFrom: start.snapshotUnfinished ? keyFromBytes(start.snapshotFrom) : undefined,
+    epoch: epochFromWire(start.epoch, 'start.epoch'),
+    log: start.log.map((part, i) => ({ epoch: epochFromWire(part.epoch, `start.log[${i}].epoch`), endOffset: countFromWire(part.endOffset, `start.log[${i}].end_offset`) })),
+    basis: start.basis.map((part, i) => ({
+      range: rangeIdFromWire(part.range, `start.basis[${i}].range`),
+      offset: countFromWire(part.offset, `start.basis[${i}].offset`),
+      span: { start: boundFromWire(part.start, `start.basis[${i}].start`), end: boundFromWire(part.end, `start.basis[${i}].end`) },
+    })),
   };
 }
 
@@ -75,6 +89,9 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
             offset: BigInt(message.offset),
             epoch: BigInt(message.epoch),
             keys: BigInt(message.keys),
+            cut: message.cutAt !== undefined,
+            cutOffset: BigInt(message.cutAt ?? 0),
+            logEpoch: BigInt(message.logEpoch ?? 0),
           },
         },
       };
@@ -92,7 +109,15 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
         },
       };
     case 'records': {
-      const records = { records: pack(message.records), count: message.records.length, endOffset: BigInt(message.endOffset) };
+      const { committed = 0, lease } = message;
+      const records = {
+        records: pack(message.records),
+        count: message.records.length,
+        endOffset: BigInt(message.endOffset),
+        committedOffset: BigInt(committed),
+        lease: BigInt(lease?.id ?? 0),
+        leaseMs: lease?.ms ?? 0,
+      };
       return { message: { $case: 'records', records } };
     }
     case 'handOver': {
@@ -102,22 +127,38 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
     }
     case 'refused':
       return { message: { $case: 'refused', refused: { reason: message.reason, active: message.active } } };
+    case 'restored':
+      return { message: { $case: 'restored', restored: { pairs: message.pairs.bytes, count: message.pairs.count, endOffset: BigInt(message.endOffset) } } };
   }
 }
 
 export function toFollowerFromWire({ message }: FollowResponse): ToFollower {
   switch (message?.$case) {
     case 'begin': {
-      const { snapshot, snapshotFrom, offset, epoch, keys } = message.begin;
-      return { type: 'begin', snapshotFrom: snapshot ? keyFromBytes(snapshotFrom) : undefined, offset: countFromWire(offset, 'begin.offset'), epoch: countFromWire(epoch, 'begin.epoch'), keys: countFromWire(keys, 'begin.keys') };
+      const { snapshot, snapshotFrom, offset, epoch, keys, cut, cutOffset, logEpoch } = message.begin;
+      return {
+        type: 'begin',
+        snapshotFrom: snapshot ? keyFromBytes(snapshotFrom) : undefined,
+        offset: countFromWire(offset, 'begin.offset'),
+        epoch: countFromWire(epoch, 'begin.epoch'),
+        keys: countFromWire(keys, 'begin.keys'),
+        cutAt: cut ? countFromWire(cutOffset, 'begin.cut_offset') : undefined,
+        logEpoch: countFromWire(logEpoch, 'begin.log_epoch'),
+      };
     }
     case 'chunk': {
       const { pairs, count, next, last, endOffset } = message.chunk;
       return { type: 'chunk', pairs: checkPacked({ bytes: pairs, count }), next: last ? undefined : notEmpty(keyFromBytes(next)), endOffset: countFromWire(endOffset, 'chunk.end_offset') };
     }
     case 'records': {
-      const { records, endOffset } = message.records;
-      return { type: 'records', records: unpackRecords(records), endOffset: countFromWire(endOffset, 'records.end_offset') };
+      const { records, endOffset, committedOffset, lease, leaseMs } = message.records;
+      return {
+        type: 'records',
+        records: unpackRecords(records),
+        endOffset: countFromWire(endOffset, 'records.end_offset'),
+        committed: countFromWire(committedOffset, 'records.committed_offset') || undefined,
+        lease: lease === 0n ? undefined : { id: countFromWire(lease, 'records.lease'), ms: leaseMs },
+      };
     }
     case 'handOver': {
       const { epoch, offset, logEpoch, incarnation } = message.handOver;
@@ -132,6 +173,10 @@ export function toFollowerFromWire({ message }: FollowResponse): ToFollower {
     }
     case 'refused':
       return { type: 'refused', reason: message.refused.reason, active: message.refused.active };
+    case 'restored': {
+      const { pairs, count, endOffset } = message.restored;
+      return { type: 'restored', pairs: checkPacked({ bytes: pairs, count }), endOffset: countFromWire(endOffset, 'restored.end_offset') };
+    }
     case undefined:
       throw new AppError('INTERNAL', 'the source sent an empty message');
   }

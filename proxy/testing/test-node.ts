@@ -91,11 +91,11 @@ export class TestNode {
 
   prepare(meta: RangeMeta, epoch: number): Promise<unknown> {
     const range = rangeMetaToWire(meta);
-    return unary((done) => this.commands().prepare({ range, parents: [], epoch: BigInt(epoch), initial: true, term: 0n }, done));
+    return unary((done) => this.commands().prepare({ range, parents: [], epoch: BigInt(epoch), initial: true, term: 0n, fork: 0n }, done));
   }
 
   activate(id: RangeId, epoch: number): Promise<unknown> {
-    const request: ServeRequest = { range: BigInt(id), force: false, epoch: BigInt(epoch), sources: [], initial: true, term: 0n };
+    const request: ServeRequest = { range: BigInt(id), force: false, epoch: BigInt(epoch), sources: [], initial: true, term: 0n, fork: 0n, members: [], minInSync: 0, promote: false };
     return unary((done) => this.commands().activate(request, done));
   }
 
