@@ -47,6 +47,7 @@ const parent: fc.Arbitrary<Parent> = fc.record({
     }),
     { maxLength: 3 },
   ),
+  fork: id,
 });
 const event: fc.Arbitrary<RangesEvent> = fc.oneof(
   fc.constant<RangesEvent>({ type: 'synced' }),
