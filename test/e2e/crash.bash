@@ -45,15 +45,15 @@ no_ranges_on() { [[ $(rctl node "$1" | json 'it.ranges.length') == 0 ]]; }
 test_controllers_killed_at_each_step_of_moves_under_load() {
   keys_everywhere
   start_hammer
-  local step to here
+  local step to here=0 steps
   to=("$(port_of node.2)" "$(port_of node.3)" "$(port_of node.1)")
-  here=0
   for step in 'New -> Pending' 'Active -> Inactive' 'Inactive -> Active'; do
-    rctl --steps move 2 "${to[here]}" >/dev/null 2>"$BATS_TEST_TMPDIR/steps" 3>&- &
-    local move=$!
-    until_true "the step $step" grep -q -- "$step" "$BATS_TEST_TMPDIR/steps"
+    # A file for each: under load the shell that truncates one may come later than who reads it.
+    steps=$BATS_TEST_TMPDIR/move-$here
+    in_background "$steps" rctl --steps move 2 "${to[here]}"
+    until_true "the step $step" grep -q -- "$step" "$steps.err"
     kill_hard controller.1
-    wait "$move" || true
+    until_true 'rangerctl has ended' test -s "$steps.exit"
     start_again controller.1
     becomes "2:${to[here]}" "${LAYOUT#* }"
     here=$((here + 1))

@@ -258,7 +258,7 @@ stop_hammer() {
 in_background() {
   local file=$1
   shift
-  rm -f "$file.exit" "$file.pid"
+  rm -f "$file" "$file.err" "$file.exit" "$file.pid"
   {
     "$@" >"$file" 2>"$file.err" &
     echo $! >"$file.pid"

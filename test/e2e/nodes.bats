@@ -159,8 +159,8 @@ not_served_by() { refused 1 stale rctl --addr "$(address_of "$(name_of "$1")")" 
   until_true 'the range is shown as unavailable' is_unavailable 1
   # Even when somebody wants it elsewhere.
   run ! rctl --timeout 2s move 1 "$TO"
-  # 12 s, longer than a request may take and than a node is missed, stands for any longer time.
-  until ((SECONDS - since >= 12)); do
+  # Longer than a request may take, and than a node is missed.
+  until ((SECONDS - since >= 30)); do
     for name in node.1 node.2 node.3; do [[ $name == "$SOURCE" ]] || not_served_by "$(port_of $name)"; done
   done
   kill -CONT "$STOPPED_PID"
