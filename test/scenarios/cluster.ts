@@ -49,6 +49,10 @@ export class Cluster {
   private problems: Decision['problems'] = [];
   private readonly invariants = new Invariants();
   private startedMs = -SETTLE_MS;
+  /** Passes that changed something, and commands that were brought to their nodes. */
+  steps = 0;
+  /** The controller restarts after this step too, whatever the scenario says. */
+  restartAfter: number | undefined;
 
   // --- the world ---------------------------------------------------------------------
 
@@ -215,7 +219,10 @@ export class Cluster {
       while (read < this.log.length) if (stop(this.log[read++] ?? '')) return true;
       const busy = this.pass();
       this.check();
-      if (busy || this.deliver()) continue;
+      if (busy || this.deliver()) {
+        this.stepped();
+        continue;
+      }
       const next = this.nextEventMs();
       if (next === undefined) return false;
       if (next > endMs) {
@@ -228,10 +235,14 @@ export class Cluster {
 
   /** One pass, and one command on its way. */
   step(): void {
-    this.pass();
+    if (this.pass()) this.stepped();
     this.check();
-    this.deliver();
+    if (this.deliver()) this.stepped();
     this.check();
+  }
+
+  private stepped(): void {
+    if (this.steps++ === this.restartAfter) this.restartController();
   }
 
   /** Time passes although nothing is awaited. */
