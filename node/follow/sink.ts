@@ -39,7 +39,7 @@ export class CopySink implements LinkSink {
       async () => {
         this.refuseOverwrite(link);
         copy.advance(message.offset);
-        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset } }], { trims });
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, origins: [] } }], { trims });
       },
     );
   }

@@ -1,4 +1,5 @@
 import { AppError } from '../../runtime/errors.js';
+import { readType, typeLength, writeType } from '../storage/format.js';
 import type { LogRecord } from '../storage/storage.js';
 
 /**
@@ -6,23 +7,28 @@ import type { LogRecord } from '../storage/storage.js';
  * the way instead of a protobuf message. All integers are big endian.
  *
  *   key length u16, value length u32 (0xffffffff for a delete), epoch u48, offset u48, key, value
+ *
+ * With the highest bit of the value's length the value begins with its content type.
  */
 const HEADER = 18;
 const DELETED = 0xffffffff;
+const TYPED = 0x80000000;
 
 export function pack(items: readonly LogRecord[]): Buffer {
   let size = 0;
-  for (const { key, value } of items) size += HEADER + key.length + (value?.length ?? 0);
+  for (const { key, value, contentType } of items) size += HEADER + key.length + typeLength(contentType) + (value?.length ?? 0);
   const out = Buffer.allocUnsafe(size);
   let at = 0;
-  for (const { key, value, epoch, offset } of items) {
+  for (const { key, value, epoch, offset, contentType } of items) {
     out.writeUInt16BE(key.length, at);
-    out.writeUInt32BE(value === undefined ? DELETED : value.length, at + 2);
+    out.writeUInt32BE(value === undefined ? DELETED : value.length + typeLength(contentType) + (contentType === undefined ? 0 : TYPED), at + 2);
     out.writeUIntBE(epoch, at + 6, 6);
     out.writeUIntBE(offset, at + 12, 6);
     at += HEADER;
     at += key.copy(out, at);
-    if (value) at += value.copy(out, at);
+    if (!value) continue;
+    if (contentType !== undefined) at = writeType(out, at, contentType);
+    at += value.copy(out, at);
   }
   return out;
 }
@@ -33,14 +39,16 @@ export function unpackRecords(bytes: Buffer): LogRecord[] {
   while (at < bytes.length) {
     if (at + HEADER > bytes.length) throw damaged(at);
     const keyLength = bytes.readUInt16BE(at);
-    const valueLength = bytes.readUInt32BE(at + 2);
+    const length = bytes.readUInt32BE(at + 2);
     const epoch = bytes.readUIntBE(at + 6, 6);
     const offset = bytes.readUIntBE(at + 12, 6);
     const keyEnd = at + HEADER + keyLength;
-    const end = valueLength === DELETED ? keyEnd : keyEnd + valueLength;
+    const typed = length !== DELETED && length >= TYPED;
+    const end = length === DELETED ? keyEnd : keyEnd + (typed ? length - TYPED : length);
     if (keyLength === 0 || end > bytes.length) throw damaged(at);
     const key = bytes.subarray(at + HEADER, keyEnd);
-    items.push({ epoch, offset, key, value: valueLength === DELETED ? undefined : bytes.subarray(keyEnd, end) });
+    const rest = bytes.subarray(keyEnd, end);
+    items.push({ epoch, offset, key, ...(typed ? readType(rest) : { value: length === DELETED ? undefined : rest }) });
     at = end;
   }
   return items;

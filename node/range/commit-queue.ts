@@ -38,7 +38,7 @@ export class CommitQueue {
     return this.bytes;
   }
 
-  append(copy: Copy, key: Buffer, value: Buffer | undefined, done: Done): void {
+  append(copy: Copy, key: Buffer, value: Buffer | undefined, done: Done, contentType?: string): void {
     const size = sizeOf(key, value);
     if (this.bytes + size > this.options.bytesMax) {
       const message = `the node has ${this.bytes} bytes of writes waiting for its disk, and takes ${this.options.bytesMax}: try again later`;
@@ -46,7 +46,7 @@ export class CommitQueue {
       return;
     }
     this.bytes += size;
-    const record = { epoch: copy.record.logEpoch, offset: copy.admit(), key, value };
+    const record = { epoch: copy.record.logEpoch, offset: copy.admit(), key, value, contentType };
     this.waiting.push({ copy, record, done });
     if (this.committing || this.scheduled) return;
     this.scheduled = true;

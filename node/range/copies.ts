@@ -62,7 +62,7 @@ export class Copies {
 
   /** A new copy, known to this process alone until it is saved. */
   addFetching(meta: RangeMeta): Copy {
-    const record: CopyRecord = { meta, state: 'Inactive', logEpoch: 0, baseOffset: 0, owned: [], handed: [], links: [], dumped: false };
+    const record: CopyRecord = { meta, state: 'Inactive', logEpoch: 0, baseOffset: 0, owned: [], handed: [], links: [], origins: [], dumped: false };
     const copy = new Copy(record, { lastOffset: 0, fetching: true });
     this.byId.set(meta.id, copy);
     return copy;

@@ -11,7 +11,7 @@ import type { Failpoints } from '../chaos/failpoints.js';
 import type { Link } from '../follow/link.js';
 import type { FollowTransport, HandOver, PeerDump } from '../follow/messages.js';
 import { CopySink } from '../follow/sink.js';
-import type { CopyRecord, LinkRecord } from '../storage/copy-record.js';
+import type { CopyRecord, LinkRecord, LogOrigin } from '../storage/copy-record.js';
 import { packPairs } from '../storage/packed.js';
 import type { Storage } from '../storage/storage.js';
 import type { Cleaner } from './cleanup.js';
@@ -19,6 +19,7 @@ import type { Copies, RecordChange } from './copies.js';
 import type { Copy } from './copy.js';
 import type { Estimator } from './estimate.js';
 import { type Candidate, Links } from './links.js';
+import { withOrigins } from './origins.js';
 import type { Retention } from './retention.js';
 import { addSpan, coversSpan, intersectAll, subtractAll } from './span-set.js';
 
@@ -179,6 +180,7 @@ export class KvRangeService implements RangeService {
     let continues = true;
     let owned = made.reduce(addSpan, [...copy.record.owned]);
     let base = copy.lastOffset;
+    let origins = this.originsKept(copy);
     for (const other of copies.overlapping(copy.meta, copy)) {
       const rest = withoutSpan(other.record, copy.meta);
       if (rest) changes.push({ copy: other, record: rest });
@@ -189,6 +191,7 @@ export class KvRangeService implements RangeService {
       }
       continues = false;
       for (const span of taken) owned = addSpan(owned, span);
+      origins = withOrigins(origins, taken, other.meta.id, other.lastOffset);
       base = Math.max(base, other.lastOffset);
     }
     const lacking = subtractAll([copy.meta], owned);
@@ -205,6 +208,7 @@ export class KvRangeService implements RangeService {
       owned: [{ start: copy.meta.start, end: copy.meta.end }],
       handed: [],
       links: [],
+      origins: continues ? copy.record.origins : origins,
       dumped: false,
     };
     const trims = continues ? [] : [{ range: copy.meta.id, through: base, countMax: Number.MAX_SAFE_INTEGER }];
@@ -294,7 +298,7 @@ export class KvRangeService implements RangeService {
       () => {
         this.refuseStale(copy, ctx);
         copy.advance(offset);
-        return this.keepSpans(copy, span, [span], true);
+        return this.keepSpans(copy, span, [span], { range: undefined, offset });
       },
     );
   }
@@ -329,21 +333,29 @@ export class KvRangeService implements RangeService {
     // What never arrived elsewhere is still as it was when it was given.
     const spans = answer.void ? intersectAll(givenTo(copy, link), link.span) : [link.span];
     copy.advance(answer.offset);
-    return this.keepSpans(copy, link.span, spans, link.range !== copy.meta.id && !answer.void);
+    const foreign = link.range !== copy.meta.id && !answer.void;
+    return this.keepSpans(copy, link.span, spans, foreign ? { range: link.range, offset: answer.offset } : undefined);
   }
 
   /** `foreign`: another log ended there; this copy's goes on behind it, and has nothing of it. */
-  private keepSpans(copy: Copy, from: Interval, spans: readonly Interval[], foreign: boolean): Promise<void> {
+  private keepSpans(copy: Copy, from: Interval, spans: readonly Interval[], foreign: { readonly range: RangeId | undefined; readonly offset: number } | undefined): Promise<void> {
     const { record } = copy;
+    const origins = foreign ? this.originsKept(copy) : record.origins;
     const kept: CopyRecord = {
       ...record,
       baseOffset: foreign ? copy.lastOffset : record.baseOffset,
       owned: spans.reduce(addSpan, [...record.owned]),
       handed: without(record.handed, from),
       links: record.links.filter((saved) => !overlaps(saved, from)),
+      origins: foreign?.range === undefined ? origins : withOrigins(origins, spans, foreign.range, foreign.offset),
     };
     const trims = foreign ? [{ range: copy.meta.id, through: copy.lastOffset, countMax: Number.MAX_SAFE_INTEGER }] : [];
     return this.deps.copies.save([{ copy, record: kept }], { trims });
+  }
+
+  /** When the log begins anew: what it went on behind before is still that while nothing has been written to it. */
+  private originsKept(copy: Copy): readonly LogOrigin[] {
+    return this.deps.storage.logBounds(copy.meta.id) === undefined ? copy.record.origins : [];
   }
 
   /** What was handed to a node that has lost its disk since cannot be had back from its empty successor. */

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { EVERYTHING } from '../../model/interval.js';
 import { type Key, keyFromText } from '../../model/key.js';
+import { pack, unpackRecords } from '../log/pack.js';
 import type { LogRecord, Storage } from './storage.js';
 
 const k = (text: string): Buffer => Buffer.from(text);
@@ -53,6 +54,36 @@ export function storageContract(name: string, harness: { open(): Storage; reopen
       expect(rest.pairs.map(({ key }) => key.toString())).toEqual(['b']);
       expect(storage.scan(EVERYTHING, { countMax: 100, bytesMax: 1 }).pairs).toHaveLength(1);
       expect(storage.keys(span('a', 'b'), 10)).toEqual([keyFromText('a'), keyFromText('a\0')]);
+    });
+
+    it('scans backwards, and goes on where it says', async () => {
+      storage = harness.open();
+      const keys = ['a', 'a\0', 'b', 'c', 'd'];
+      await storage.commit({ apply: keys.map((key, i) => write(i + 1, key, key)) });
+      const names = (pairs: readonly { key: Buffer }[]): string[] => pairs.map(({ key }) => key.toString());
+      expect(names(storage.scanBack(EVERYTHING, noLimit).pairs)).toEqual([...keys].reverse());
+      expect(names(storage.scanBack(span('a\0', 'd'), noLimit).pairs)).toEqual(['c', 'b', 'a\0']);
+      const first = storage.scanBack(EVERYTHING, { countMax: 2, bytesMax: Infinity });
+      expect([names(first.pairs), first.next]).toEqual([['d', 'c'], 'c']);
+      const rest = storage.scanBack({ start: keyFromText(''), end: first.next ?? keyFromText('?') }, noLimit);
+      expect([names(rest.pairs), rest.next]).toEqual([['b', 'a\0', 'a'], undefined]);
+      expect(storage.scanBack(EVERYTHING, { countMax: 100, bytesMax: 1 }).pairs).toHaveLength(1);
+      expect(storage.keysBack(span('a', 'c'), 2)).toEqual([keyFromText('b'), keyFromText('a\0')]);
+    });
+
+    it('keeps what a value is, among the pairs, in the log and packed', async () => {
+      storage = harness.open();
+      const typed = { ...write(2 ** 40, 'a', 'x'), epoch: 2 ** 46, contentType: 'text/plain; charset=utf-8' };
+      await storage.commit({ appends: [{ range: 1, records: [typed, write(2 ** 40 + 1, 'b', 'y')] }] });
+      const stored = { epoch: 2 ** 46, offset: 2 ** 40, value: k('x'), contentType: 'text/plain; charset=utf-8' };
+      expect(storage.get(k('a'))).toMatchObject(stored);
+      expect(storage.get(k('b'))?.contentType).toBeUndefined();
+      expect(unpackRecords(pack(storage.readLog(1, 0, 1000)))).toMatchObject([{ ...stored, key: k('a') }, { value: k('y') }]);
+      expect(storage.scan(EVERYTHING, noLimit).pairs).toMatchObject([stored, { value: k('y') }]);
+      const { pairs } = storage.scanPacked(EVERYTHING, noLimit);
+      await storage.commit({ removeKeys: [keyFromText('a'), keyFromText('b')] });
+      await storage.commit({ pairs });
+      expect(storage.get(k('a'))).toMatchObject(stored);
     });
 
     it('scans packed what a commit takes packed, small and large, up to a limit', async () => {
@@ -142,6 +173,7 @@ export function storageContract(name: string, harness: { open(): Storage; reopen
           owned: [span('a', 'b')],
           handed: [{ ...span('b', ''), range: 4, node: 'n', incarnation: 'i', address: 'h:1', epoch: 5, offset: 8 }],
           links: [{ ...span('', 'c'), range: 2, address: 'h:2', offset: 77 }],
+          origins: [{ ...span('b', 'c'), range: 1, offset: 6 }],
           dumped: false,
         };
         await storage.commit({ copies: [record], fences: [{ range: 3, epoch: 12 }], term: 7, apply: [write(1, 'a', 'v')] });

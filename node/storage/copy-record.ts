@@ -24,8 +24,18 @@ export interface CopyRecord {
   readonly handed: readonly HandedSpan[];
   /** What the copy follows. */
   readonly links: readonly LinkRecord[];
+  /**
+   * Where other ranges' logs ended that this one's goes on behind: who read them to that
+   * end reads on here from `baseOffset`.
+   */
+  readonly origins: readonly LogOrigin[];
   /** A peer that cannot follow took its data from here, and may have become active: no Activate since. */
   readonly dumped: boolean;
+}
+
+export interface LogOrigin extends Interval {
+  readonly range: RangeId;
+  readonly offset: number;
 }
 
 export interface HandedSpan extends Interval {
@@ -67,19 +77,21 @@ export function encodeCopy(copy: CopyRecord): Buffer {
       owned: copy.owned.map(encodeSpan),
       handed: copy.handed.map((span) => ({ ...span, ...encodeSpan(span) })),
       links: copy.links.map((span) => ({ ...span, ...encodeSpan(span) })),
+      origins: copy.origins.map((span) => ({ ...span, ...encodeSpan(span) })),
     }),
   );
 }
 
 export function decodeCopy(bytes: Buffer): CopyRecord {
   try {
-    const json = JSON.parse(bytes.toString()) as CopyRecord;
+    const json = JSON.parse(bytes.toString()) as Omit<CopyRecord, 'origins'> & Partial<Pick<CopyRecord, 'origins'>>;
     return {
       ...json,
       meta: { ...json.meta, ...decodeSpan(json.meta) },
       owned: json.owned.map(decodeSpan),
       handed: json.handed.map((span) => ({ ...span, ...decodeSpan(span) })),
       links: json.links.map((span) => ({ ...span, ...decodeSpan(span) })),
+      origins: (json.origins ?? []).map((span) => ({ ...span, ...decodeSpan(span) })),
     };
   } catch (cause) {
     throw new AppError('DATA_LOSS', `a range record in the data directory is damaged: ${bytes.toString('latin1').slice(0, 80)}`, { cause });

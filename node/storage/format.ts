@@ -1,3 +1,4 @@
+import { CONTENT_TYPE_BYTES_MAX } from '../../model/limits.js';
 import type { RangeId } from '../../model/range.js';
 import { assert } from '../../runtime/errors.js';
 import type { LogRecord, StoredValue } from './storage.js';
@@ -8,25 +9,58 @@ import type { LogRecord, StoredValue } from './storage.js';
  *   pair   key → epoch u48, offset u48, value
  *   log    range u64, offset u64 → flags u8, epoch u48, key length u16, key, value
  *
- * All integers are big endian, so log keys order by range, then offset.
+ * All integers are big endian, so log keys order by range, then offset. A value whose
+ * content type is known begins with its length u8 and the type; the highest bit of
+ * the pair's epoch, and a flag of the record, say so. Nothing in format 1 does.
  */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
+/** What this version reads besides its own, and writes on in its own. */
+export const FORMATS_BEFORE: readonly number[] = [1];
 
 const VALUE_HEADER = 12;
 const RECORD_HEADER = 9;
 const TOMBSTONE = 1;
+const TYPED = 2;
+/** Of the first byte of a pair. */
+const TYPED_BIT = 0x80;
 
-export function encodeValue(epoch: number, offset: number, value: Buffer): Buffer {
-  const out = Buffer.allocUnsafe(VALUE_HEADER + value.length);
+export function encodeValue(epoch: number, offset: number, value: Buffer, contentType?: string): Buffer {
+  const out = Buffer.allocUnsafe(VALUE_HEADER + typeLength(contentType) + value.length);
   out.writeUIntBE(epoch, 0, 6);
   out.writeUIntBE(offset, 6, 6);
-  value.copy(out, VALUE_HEADER);
+  let at = VALUE_HEADER;
+  if (contentType !== undefined) {
+    out[0] = (out[0] as number) | TYPED_BIT;
+    at = writeType(out, at, contentType);
+  }
+  value.copy(out, at);
   return out;
 }
 
 export function decodeValue(bytes: Buffer): StoredValue {
   assert(bytes.length >= VALUE_HEADER, 'a stored value has its header');
-  return { epoch: bytes.readUIntBE(0, 6), offset: bytes.readUIntBE(6, 6), value: bytes.subarray(VALUE_HEADER) };
+  if ((bytes[0] as number) < TYPED_BIT) {
+    return { epoch: bytes.readUIntBE(0, 6), offset: bytes.readUIntBE(6, 6), value: bytes.subarray(VALUE_HEADER) };
+  }
+  const { contentType, value } = readType(bytes.subarray(VALUE_HEADER));
+  return { epoch: bytes.readUIntBE(0, 6) - 2 ** 47, offset: bytes.readUIntBE(6, 6), value, contentType };
+}
+
+/** How many bytes go before a value of this type. */
+export function typeLength(contentType: string | undefined): number {
+  return contentType === undefined ? 0 : 1 + contentType.length;
+}
+
+/** Writes what goes before a value of this type, and returns where the value goes. */
+export function writeType(out: Buffer, at: number, contentType: string): number {
+  assert(contentType.length <= CONTENT_TYPE_BYTES_MAX, 'a content type has been checked');
+  out[at] = contentType.length;
+  return at + 1 + out.write(contentType, at + 1, 'latin1');
+}
+
+export function readType(bytes: Buffer): { contentType: string; value: Buffer } {
+  const end = 1 + (bytes[0] ?? 0);
+  return { contentType: bytes.toString('latin1', 1, end), value: bytes.subarray(end) };
 }
 
 export function logKey(range: RangeId, offset: number): Buffer {
@@ -47,23 +81,27 @@ export function logKeyRange(key: Buffer): RangeId {
 }
 
 export function encodeRecord(record: LogRecord): Buffer {
-  const { key, value } = record;
-  const out = Buffer.allocUnsafe(RECORD_HEADER + key.length + (value?.length ?? 0));
-  out[0] = value === undefined ? TOMBSTONE : 0;
+  const { key, value, contentType } = record;
+  const out = Buffer.allocUnsafe(RECORD_HEADER + key.length + typeLength(contentType) + (value?.length ?? 0));
+  out[0] = (value === undefined ? TOMBSTONE : 0) | (contentType === undefined ? 0 : TYPED);
   out.writeUIntBE(record.epoch, 1, 6);
   out.writeUInt16BE(key.length, 7);
   key.copy(out, RECORD_HEADER);
-  value?.copy(out, RECORD_HEADER + key.length);
+  let at = RECORD_HEADER + key.length;
+  if (contentType !== undefined) at = writeType(out, at, contentType);
+  value?.copy(out, at);
   return out;
 }
 
 export function decodeRecord(offset: number, bytes: Buffer): LogRecord {
   assert(bytes.length >= RECORD_HEADER, 'a log record has its header');
   const keyEnd = RECORD_HEADER + bytes.readUInt16BE(7);
+  const flags = bytes[0] as number;
+  const rest = bytes.subarray(keyEnd);
   return {
     epoch: bytes.readUIntBE(1, 6),
     offset,
     key: bytes.subarray(RECORD_HEADER, keyEnd),
-    value: bytes[0] === TOMBSTONE ? undefined : bytes.subarray(keyEnd),
+    ...((flags & TYPED) !== 0 ? readType(rest) : { value: (flags & TOMBSTONE) !== 0 ? undefined : rest }),
   };
 }

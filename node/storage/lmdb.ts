@@ -10,6 +10,7 @@ import type { Random } from '../../runtime/random.js';
 import { type CopyRecord, decodeCopy, encodeCopy } from './copy-record.js';
 import {
   FORMAT_VERSION,
+  FORMATS_BEFORE,
   decodeRecord,
   decodeValue,
   encodeRecord,
@@ -112,12 +113,12 @@ class LmdbStorage implements Storage {
     this.env = env;
     this.meta = env.openDB<Buffer, string>({ name: 'meta', encoding: 'binary', keyEncoding: 'ordered-binary' });
     const format = this.meta.get('format')?.toString();
-    if (format !== undefined && Number(format) !== FORMAT_VERSION) {
+    if (format !== undefined && ![FORMAT_VERSION, ...FORMATS_BEFORE].includes(Number(format))) {
       throw new AppError('FAILED_PRECONDITION', `it is in format ${format}, and this version reads format ${FORMAT_VERSION}: run the version that wrote it, or a newer one`);
     }
     const incarnation = this.meta.get('incarnation')?.toString();
     this.incarnation = incarnation ?? random.hex(8);
-    if (format === undefined || incarnation === undefined) {
+    if (format !== String(FORMAT_VERSION) || incarnation === undefined) {
       this.env.transactionSync(() => {
         this.meta.putSync('format', Buffer.from(String(FORMAT_VERSION)));
         this.meta.putSync('incarnation', Buffer.from(this.incarnation));
@@ -167,6 +168,23 @@ class LmdbStorage implements Storage {
   keys(span: Interval, limit: number): Key[] {
     const keys: Key[] = [];
     for (const key of this.pairs.getKeys({ ...bounds(span), limit })) keys.push(keyFromBytes(key));
+    return keys;
+  }
+
+  scanBack(span: Interval, limits: ScanLimits): ScanResult {
+    const pairs: StoredPair[] = [];
+    let bytes = 0;
+    for (const { key, value } of this.pairs.getRange({ ...boundsBack(span), limit: limits.countMax })) {
+      pairs.push({ key, ...decodeValue(value) });
+      bytes += key.length + value.length;
+      if (pairs.length >= limits.countMax || bytes >= limits.bytesMax) return { pairs, next: keyFromBytes(key) };
+    }
+    return { pairs, next: undefined };
+  }
+
+  keysBack(span: Interval, limit: number): Key[] {
+    const keys: Key[] = [];
+    for (const key of this.pairs.getKeys({ ...boundsBack(span), limit })) keys.push(keyFromBytes(key));
     return keys;
   }
 
@@ -256,9 +274,9 @@ class LmdbStorage implements Storage {
   }
 
   private queueWrites(records: readonly LogRecord[]): void {
-    for (const { key, value, epoch, offset } of records) {
+    for (const { key, value, epoch, offset, contentType } of records) {
       if (value === undefined) void this.pairs.remove(key);
-      else void this.pairs.put(key, encodeValue(epoch, offset, value));
+      else void this.pairs.put(key, encodeValue(epoch, offset, value, contentType));
     }
   }
 
@@ -284,6 +302,12 @@ function passingDecoder(): { encode: () => Buffer; decode: (bytes: Buffer, lengt
 
 function bounds(span: Interval): { start: Buffer; end: Buffer } {
   return { start: keyToBytes(span.start), end: span.end === NO_KEY ? LAST_KEY : keyToBytes(span.end) };
+}
+
+/** From the end, which the span does not hold, to the start, which it does. */
+function boundsBack(span: Interval): { start: Buffer; exclusiveStart: true; end: Buffer; inclusiveEnd: true; reverse: true } {
+  const { start, end } = bounds(span);
+  return { start: end, exclusiveStart: true, end: start, inclusiveEnd: true, reverse: true };
 }
 
 function commitError(failure: unknown, dir: string): AppError {

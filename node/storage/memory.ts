@@ -49,6 +49,23 @@ export class MemoryStorage implements Storage {
     return this.sorted(span).slice(0, limit);
   }
 
+  scanBack(span: Interval, limits: ScanLimits): ScanResult {
+    const pairs: StoredPair[] = [];
+    let bytes = 0;
+    for (const key of this.sorted(span).reverse()) {
+      const pair = this.pairs.get(key);
+      if (!pair) continue;
+      pairs.push(pair);
+      bytes += pair.key.length + pair.value.length;
+      if (pairs.length >= limits.countMax || bytes >= limits.bytesMax) return { pairs, next: key };
+    }
+    return { pairs, next: undefined };
+  }
+
+  keysBack(span: Interval, limit: number): Key[] {
+    return this.sorted(span).reverse().slice(0, limit);
+  }
+
   stride(span: Interval, skip: number): { key: Key | undefined; skipped: number } {
     const keys = this.sorted(span);
     const key = keys[skip];
@@ -114,9 +131,9 @@ export class MemoryStorage implements Storage {
   }
 
   private write(records: readonly LogRecord[]): void {
-    for (const { key, value, epoch, offset } of records) {
+    for (const { key, value, epoch, offset, contentType } of records) {
       if (value === undefined) this.pairs.delete(keyFromBytes(key));
-      else this.pairs.set(keyFromBytes(key), { key: keyToBytes(keyFromBytes(key)), epoch, offset, value });
+      else this.pairs.set(keyFromBytes(key), { key: keyToBytes(keyFromBytes(key)), epoch, offset, value, contentType });
     }
   }
 

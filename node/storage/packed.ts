@@ -67,8 +67,8 @@ export class PairPacker {
 
 export function packPairs(pairs: readonly StoredPair[]): PackedPairs {
   const packer = new PairPacker(1024);
-  for (const { key, epoch, offset, value } of pairs) {
-    const stored = encodeValue(epoch, offset, value);
+  for (const { key, epoch, offset, value, contentType } of pairs) {
+    const stored = encodeValue(epoch, offset, value, contentType);
     packer.add(key, stored, stored.length);
   }
   return packer.finish();

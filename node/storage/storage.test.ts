@@ -41,7 +41,7 @@ describe('an lmdb directory that cannot be used', () => {
       const meta = env.openDB<Buffer, string>({ name: 'meta', encoding: 'binary', keyEncoding: 'ordered-binary' });
       await meta.put('format', Buffer.from('99'));
       await env.close();
-      expect(() => openLmdb({ dir: path, random: systemRandom, durable: true })).toThrow(/format 99.*format 1.*newer/);
+      expect(() => openLmdb({ dir: path, random: systemRandom, durable: true })).toThrow(/format 99.*format 2.*newer/);
     }),
   );
 

@@ -23,6 +23,12 @@ export interface Storage {
   /** Committed keys of `span` in order, at most `limit`. */
   keys(span: Interval, limit: number): Key[];
 
+  /** As `scan`, from the last key to the first; `next` is the end of the span that is left, which it does not hold. */
+  scanBack(span: Interval, limits: ScanLimits): ScanResult;
+
+  /** As `keys`, from the last to the first. */
+  keysBack(span: Interval, limit: number): Key[];
+
   /** The key `skip` places behind the start of `span`, and how many were really skipped. */
   stride(span: Interval, skip: number): { readonly key: Key | undefined; readonly skipped: number };
 
@@ -60,6 +66,8 @@ export interface StoredValue {
   readonly epoch: number;
   readonly offset: number;
   readonly value: Buffer;
+  /** What the writer said of the value; undefined when it said nothing. */
+  readonly contentType?: string | undefined;
 }
 
 export interface StoredPair extends StoredValue {
@@ -72,6 +80,7 @@ export interface LogRecord {
   readonly offset: number;
   readonly key: Buffer;
   readonly value: Buffer | undefined;
+  readonly contentType?: string | undefined;
 }
 
 export interface ScanLimits {
