@@ -140,6 +140,30 @@ export function storageContract(name: string, harness: { open(): Storage; reopen
       expect(storage.logBounds(1)).toBeUndefined();
     });
 
+    it('keeps the name and the time of a write with its record', async () => {
+      storage = harness.open();
+      const writeId = Buffer.from('0123456789abcdef');
+      const records: LogRecord[] = [
+        { ...write(1, 'a', 'x'), writeId, timeMs: 1_700_000_000_000, contentType: 'text/plain' },
+        { ...write(2, 'a'), writeId, timeMs: 1 },
+        { ...write(3, 'a', ''), timeMs: 2 },
+        write(4, 'b', 'y'),
+      ];
+      await storage.commit({ appends: [{ range: 1, records }] });
+      const kept = storage.readLog(1, 0, 1000);
+      expect(kept).toMatchObject(records);
+      expect(unpackRecords(pack(kept))).toMatchObject(records);
+      expect(storage.get(k('a'))).toMatchObject({ offset: 3, value: Buffer.alloc(0) });
+    });
+
+    it('keeps a record without a key in the log alone', async () => {
+      storage = harness.open();
+      const record: LogRecord = { epoch: 7, offset: 1, key: Buffer.alloc(0), value: k('ids'), timeMs: 5 };
+      await storage.commit({ appends: [{ range: 1, records: [record] }] });
+      expect(unpackRecords(pack(storage.readLog(1, 0, 1000)))).toMatchObject([record]);
+      expect(storage.keys(EVERYTHING, 10)).toEqual([]);
+    });
+
     it('keeps values of 8 MiB, keys of 1 KiB, and any bytes', async () => {
       storage = harness.open();
       const key = Buffer.alloc(1024, 0xff);

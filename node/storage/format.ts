@@ -7,20 +7,26 @@ import type { LogRecord, StoredValue } from './storage.js';
  * The bytes on disk.
  *
  *   pair   key → epoch u48, offset u48, value
- *   log    range u64, offset u64 → flags u8, epoch u48, key length u16, key, value
+ *   log    range u64, offset u64 → flags u8, epoch u48, key length u16, time u48 and
+ *          write id of 16 bytes where flagged, key, value
  *
  * All integers are big endian, so log keys order by range, then offset. A value whose
  * content type is known begins with its length u8 and the type; the highest bit of
- * the pair's epoch, and a flag of the record, say so. Nothing in format 1 does.
+ * the pair's epoch, and a flag of the record, say so. Nothing in format 1 has flags but for a deletion.
  */
 export const FORMAT_VERSION = 2;
 /** What this version reads besides its own, and writes on in its own. */
 export const FORMATS_BEFORE: readonly number[] = [1];
 
+export const WRITE_ID_BYTES = 16;
+const TIME_BYTES = 6;
 const VALUE_HEADER = 12;
 const RECORD_HEADER = 9;
+/** The flags of a record. */
 const TOMBSTONE = 1;
 const TYPED = 2;
+const TIMED = 4;
+const NAMED = 8;
 /** Of the first byte of a pair. */
 const TYPED_BIT = 0x80;
 
@@ -81,13 +87,18 @@ export function logKeyRange(key: Buffer): RangeId {
 }
 
 export function encodeRecord(record: LogRecord): Buffer {
-  const { key, value, contentType } = record;
-  const out = Buffer.allocUnsafe(RECORD_HEADER + key.length + typeLength(contentType) + (value?.length ?? 0));
-  out[0] = (value === undefined ? TOMBSTONE : 0) | (contentType === undefined ? 0 : TYPED);
+  const { key, value, contentType, writeId, timeMs } = record;
+  const timeBytes = timeMs === undefined ? 0 : TIME_BYTES;
+  const idBytes = writeId === undefined ? 0 : WRITE_ID_BYTES;
+  const keyAt = RECORD_HEADER + timeBytes + idBytes;
+  const out = Buffer.allocUnsafe(keyAt + key.length + typeLength(contentType) + (value?.length ?? 0));
+  out[0] = (value === undefined ? TOMBSTONE : 0) | (contentType === undefined ? 0 : TYPED) | (timeMs === undefined ? 0 : TIMED) | (writeId === undefined ? 0 : NAMED);
   out.writeUIntBE(record.epoch, 1, 6);
   out.writeUInt16BE(key.length, 7);
-  key.copy(out, RECORD_HEADER);
-  let at = RECORD_HEADER + key.length;
+  if (timeMs !== undefined) out.writeUIntBE(timeMs, RECORD_HEADER, TIME_BYTES);
+  writeId?.copy(out, RECORD_HEADER + timeBytes);
+  key.copy(out, keyAt);
+  let at = keyAt + key.length;
   if (contentType !== undefined) at = writeType(out, at, contentType);
   value?.copy(out, at);
   return out;
@@ -95,13 +106,17 @@ export function encodeRecord(record: LogRecord): Buffer {
 
 export function decodeRecord(offset: number, bytes: Buffer): LogRecord {
   assert(bytes.length >= RECORD_HEADER, 'a log record has its header');
-  const keyEnd = RECORD_HEADER + bytes.readUInt16BE(7);
   const flags = bytes[0] as number;
+  const idAt = RECORD_HEADER + ((flags & TIMED) === 0 ? 0 : TIME_BYTES);
+  const keyAt = idAt + ((flags & NAMED) === 0 ? 0 : WRITE_ID_BYTES);
+  const keyEnd = keyAt + bytes.readUInt16BE(7);
   const rest = bytes.subarray(keyEnd);
   return {
     epoch: bytes.readUIntBE(1, 6),
     offset,
-    key: bytes.subarray(RECORD_HEADER, keyEnd),
+    key: bytes.subarray(keyAt, keyEnd),
     ...((flags & TYPED) !== 0 ? readType(rest) : { value: (flags & TOMBSTONE) !== 0 ? undefined : rest }),
+    writeId: keyAt === idAt ? undefined : bytes.subarray(idAt, keyAt),
+    timeMs: (flags & TIMED) === 0 ? undefined : bytes.readUIntBE(RECORD_HEADER, TIME_BYTES),
   };
 }

@@ -20,7 +20,7 @@ import {
   logKeyRange,
 } from './format.js';
 import { type PackedPairs, PairPacker, forEachPair } from './packed.js';
-import type { Commit, LogRecord, ScanLimits, ScanResult, Storage, StoredPair, StoredValue } from './storage.js';
+import { type Commit, type LogRecord, type ScanLimits, type ScanResult, type Storage, type StoredPair, type StoredValue, writesNothing } from './storage.js';
 
 type Bytes = Database<Buffer, Buffer>;
 
@@ -274,7 +274,9 @@ class LmdbStorage implements Storage {
   }
 
   private queueWrites(records: readonly LogRecord[]): void {
-    for (const { key, value, epoch, offset, contentType } of records) {
+    for (const record of records) {
+      const { key, value, epoch, offset, contentType } = record;
+      if (writesNothing(record)) continue;
       if (value === undefined) void this.pairs.remove(key);
       else void this.pairs.put(key, encodeValue(epoch, offset, value, contentType));
     }

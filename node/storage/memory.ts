@@ -4,7 +4,7 @@ import type { RangeId } from '../../model/range.js';
 import type { CopyRecord } from './copy-record.js';
 import { decodeValue } from './format.js';
 import { type PackedPairs, forEachPair, packPairs } from './packed.js';
-import type { Commit, LogRecord, ScanLimits, ScanResult, Storage, StoredPair, StoredValue } from './storage.js';
+import { type Commit, type LogRecord, type ScanLimits, type ScanResult, type Storage, type StoredPair, type StoredValue, writesNothing } from './storage.js';
 
 /** A storage without a disk, for tests and the simulator. */
 export class MemoryStorage implements Storage {
@@ -131,7 +131,9 @@ export class MemoryStorage implements Storage {
   }
 
   private write(records: readonly LogRecord[]): void {
-    for (const { key, value, epoch, offset, contentType } of records) {
+    for (const record of records) {
+      const { key, value, epoch, offset, contentType } = record;
+      if (writesNothing(record)) continue;
       if (value === undefined) this.pairs.delete(keyFromBytes(key));
       else this.pairs.set(keyFromBytes(key), { key: keyToBytes(keyFromBytes(key)), epoch, offset, value, contentType });
     }

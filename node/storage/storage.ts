@@ -74,13 +74,25 @@ export interface StoredPair extends StoredValue {
   readonly key: Buffer;
 }
 
-/** One write, as the log keeps it. No value means the key was deleted. */
+/**
+ * One write, as the log keeps it. No value means the key was deleted. One without a
+ * key writes nothing: it tells of writes in other ranges' logs (range/write-ids.ts).
+ */
 export interface LogRecord {
   readonly epoch: number;
   readonly offset: number;
   readonly key: Buffer;
   readonly value: Buffer | undefined;
   readonly contentType?: string | undefined;
+  /** What the client named the write, 16 bytes, so that a second try of it is known. */
+  readonly writeId?: Buffer | undefined;
+  /** By the wall clock of the primary that admitted it; undefined in records of older versions. */
+  readonly timeMs?: number | undefined;
+}
+
+/** True for a record that writes no key. */
+export function writesNothing(record: LogRecord): boolean {
+  return record.key.length === 0;
 }
 
 export interface ScanLimits {
