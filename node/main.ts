@@ -2,6 +2,7 @@ import { parseCoordination } from '../coordination/choose.js';
 import { openDiscovery } from '../coordination/open.js';
 import { defaultIdent } from '../model/range.js';
 import { GET, PUT } from '../proto/kv-codec.js';
+import { addStoreService } from '../proto/store-server.js';
 import { type Clock, systemClock } from '../runtime/clock.js';
 import { dialable } from '../runtime/common-options.js';
 import { loadConfig } from '../runtime/config.js';
@@ -101,6 +102,7 @@ async function start(ctx: MainContext): Promise<Running> {
     services: (grpcServer, closing) => {
       node.register(grpcServer);
       addKvServices(grpcServer, { data: node.data, clock, turn: endOfTurn, closing, observe: requests.observe });
+      addStoreService(grpcServer, node.store, { logger, clock, closing });
       addFollowService(grpcServer, { ...node.sources, logger }, closing);
     },
   });

@@ -16,6 +16,7 @@ import { Copies } from './range/copies.js';
 import { KeyValues } from './range/data.js';
 import { Estimator } from './range/estimate.js';
 import { durableFences, durableTerms } from './range/fences.js';
+import { LocalStore } from './range/local-store.js';
 import { Retention, type RetentionLimits } from './range/retention.js';
 import { KvRangeService, type Patience } from './range/service.js';
 import type { Storage } from './storage/storage.js';
@@ -60,6 +61,8 @@ const cannotDump: PeerDump = (address) => Promise.reject(new AppError('UNIMPLEME
 export class KvNode {
   readonly rangelet: Rangelet;
   readonly data: KeyValues;
+  /** The same as clients of kv.Store and HTTP see it. */
+  readonly store: LocalStore;
   readonly copies: Copies;
   readonly sources: SourceDeps;
   readonly queue: CommitQueue;
@@ -81,6 +84,7 @@ export class KvNode {
       },
     });
     this.data = new KeyValues(storage, this.copies, this.queue);
+    this.store = new LocalStore({ storage, data: this.data, log: retention, yieldTurn });
     this.sources = { storage, copies: this.copies, fences: this.fences, log: retention, yieldTurn, failpoints };
     this.cleaner = new Cleaner({ storage, copies: this.copies, logger, yieldTurn });
     this.service = new KvRangeService({

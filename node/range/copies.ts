@@ -1,5 +1,5 @@
-import { type Interval, containsKey, overlaps, subtract } from '../../model/interval.js';
-import type { Key } from '../../model/key.js';
+import { type Interval, compareEnds, containsKey, overlaps, subtract } from '../../model/interval.js';
+import { type Key, NO_KEY } from '../../model/key.js';
 import type { RangeId, RangeMeta } from '../../model/range.js';
 import { assert } from '../../runtime/errors.js';
 import type { CopyRecord } from '../storage/copy-record.js';
@@ -48,6 +48,12 @@ export class Copies {
     }
     const copy = this.serving[low - 1];
     return copy && containsKey(copy.meta, key) ? copy : undefined;
+  }
+
+  /** The copy that serves the keys right below `end`. */
+  servingBelow(end: Key): Copy | undefined {
+    const below = this.serving.filter(({ meta }) => end === NO_KEY || meta.start < end).at(-1);
+    return below && compareEnds(end, below.meta.end) <= 0 ? below : undefined;
   }
 
   /** A copy, serving or not, whose range has `key`. */

@@ -1,8 +1,11 @@
-import { formatKey, keyFromBytes } from '../../model/key.js';
+import { type Interval, covers, formatInterval, intersection } from '../../model/interval.js';
+import { type Key, NO_KEY, formatKey, keyFromBytes, keyToBytes, successor } from '../../model/key.js';
 import { keyProblem, valueProblem } from '../../model/limits.js';
-import type { RangeId } from '../../model/range.js';
-import { AppError } from '../../runtime/errors.js';
-import type { Storage, StoredPair, StoredValue } from '../storage/storage.js';
+import { type RangeId, formatRange } from '../../model/range.js';
+import type { Condition, WriteOutcome } from '../../model/store.js';
+import { AppError, assert } from '../../runtime/errors.js';
+import { ConditionalWrites } from './conditional.js';
+import type { ScanLimits, ScanResult, Storage, StoredPair, StoredValue } from '../storage/storage.js';
 import type { CommitQueue } from './commit-queue.js';
 import type { Copies } from './copies.js';
 import type { Copy } from './copy.js';
@@ -17,11 +20,15 @@ const DUMP_BYTES_MAX = 4 * 1024 * 1024 - 64 * 1024;
 
 /** Reads and writes of keys, for whatever door they come through. */
 export class KeyValues {
+  private readonly conditional: ConditionalWrites;
+
   constructor(
     private readonly storage: Storage,
     private readonly copies: Copies,
     private readonly queue: CommitQueue,
-  ) {}
+  ) {
+    this.conditional = new ConditionalWrites(storage, queue, (key) => this.servingCopy(key));
+  }
 
   /** The value, of which a consistent read is sure; undefined when the key is absent. Throws AppError. */
   get(key: Buffer): StoredValue | undefined {
@@ -31,11 +38,48 @@ export class KeyValues {
   }
 
   /** Writes, or with no value deletes, and calls back once it is durable. Throws AppError for what is refused at once. */
-  put(key: Buffer, value: Buffer | undefined, done: (error: AppError | undefined, answer: WriteAnswer) => void): void {
+  put(key: Buffer, value: Buffer | undefined, done: (error: AppError | undefined, answer: WriteAnswer) => void, contentType?: string): void {
     if (value !== undefined) refuse(valueProblem(value.length));
     const copy = this.servingCopy(key);
     copy.writes++;
-    this.queue.append(copy, key, value, done);
+    if (this.conditional.holdsUp(key, value, done, contentType)) return;
+    this.queue.append(copy, key, value, done, contentType);
+  }
+
+  /**
+   * The same if the condition holds of what every write before it, those on their way
+   * to the disk included, leaves there. Throws AppError for what is refused at once.
+   */
+  putIf(write: { readonly key: Buffer; readonly value: Buffer | undefined; readonly contentType?: string | undefined; readonly condition: Condition }, done: (error: AppError | undefined, outcome: WriteOutcome) => void): void {
+    if (write.value !== undefined) refuse(valueProblem(write.value.length));
+    const copy = this.servingCopy(write.key);
+    copy.writes++;
+    this.conditional.write(copy, write, done);
+  }
+
+  /**
+   * Pairs of `span` from its first key (or with `reverse`, its last) on, as far as one
+   * range that serves here has them, from one snapshot. `next` is where to go on, in
+   * this range or behind it. Throws AppError when the first is not served here.
+   */
+  page(span: Interval, options: { readonly reverse: boolean; readonly keysOnly: boolean } & ScanLimits): ScanResult {
+    const copy = this.servingEdge(span, options.reverse);
+    const part = intersection(span, copy.meta);
+    assert(part, 'a range that serves a key of the span overlaps it');
+    copy.reads++;
+    if (options.reverse) {
+      const { pairs, next } = options.keysOnly ? bare(this.storage.keysBack(part, options.countMax), options.countMax, (key) => key) : this.storage.scanBack(part, options);
+      return { pairs, next: next ?? (part.start === span.start ? undefined : part.start) };
+    }
+    const { pairs, next } = options.keysOnly ? bare(this.storage.keys(part, options.countMax), options.countMax, successor) : this.storage.scan(part, options);
+    return { pairs, next: next ?? (part.end === span.end ? undefined : part.end) };
+  }
+
+  /** The copy that serves all of `span`. Throws AppError when none does. */
+  servingSpan(span: Interval): Copy {
+    const copy = this.servingEdge(span, false);
+    if (covers(copy.meta, span)) return copy;
+    throw new AppError('ABORTED', `${formatInterval(span)} reaches beyond ${formatRange(copy.meta)}, which this node serves: ask for less, or ask a proxy`);
   }
 
   /**
@@ -69,9 +113,20 @@ export class KeyValues {
     return pairs;
   }
 
+  /** The copy that serves the first key of `span`, or the last. */
+  private servingEdge(span: Interval, last: boolean): Copy {
+    if (!last) return this.serving(span.start);
+    const copy = this.copies.servingBelow(span.end);
+    if (copy) return copy;
+    throw new AppError('ABORTED', `no range on this node has the keys below ${span.end === NO_KEY ? '+inf' : formatKey(span.end)}: your map of ranges is stale`);
+  }
+
   private servingCopy(key: Buffer): Copy {
     refuse(keyProblem(key.length));
-    const name = keyFromBytes(key);
+    return this.serving(keyFromBytes(key));
+  }
+
+  private serving(name: Key): Copy {
     const copy = this.copies.servingKey(name);
     if (copy) return copy;
     const idle = this.copies.anyHolding(name);
@@ -79,6 +134,14 @@ export class KeyValues {
     throw new AppError('ABORTED', `no range on this node has key ${formatKey(name)}: your map of ranges is stale`);
   }
 }
+
+/** Keys as pairs without values, for those who asked for nothing else. */
+function bare(keys: readonly Key[], countMax: number, nextOf: (key: Key) => Key): ScanResult {
+  const last = keys.length < countMax ? undefined : keys.at(-1);
+  return { pairs: keys.map((key) => ({ key: keyToBytes(key), value: NOTHING, epoch: 0, offset: 0 })), next: last === undefined ? undefined : nextOf(last) };
+}
+
+const NOTHING = Buffer.alloc(0);
 
 function refuse(problem: string | undefined): void {
   if (problem !== undefined) throw new AppError('INVALID_ARGUMENT', problem);

@@ -1,0 +1,150 @@
+import { containsKey } from '../../model/interval.js';
+import { formatKey, keyFromBytes } from '../../model/key.js';
+import { formatRange } from '../../model/range.js';
+import type { Change, WatchEvent, WatchRequest } from '../../model/store.js';
+import { type WatchSegment, clipSegments, decodeWatchToken, encodeWatchToken } from '../../model/tokens.js';
+import { AppError } from '../../runtime/errors.js';
+import type { LogHold, LogRetention } from '../follow/source.js';
+import { type LogRecord, type Storage, writesNothing } from '../storage/storage.js';
+import type { Copy } from './copy.js';
+import type { KeyValues } from './data.js';
+
+export interface WatchDeps {
+  readonly storage: Storage;
+  readonly data: KeyValues;
+  readonly log: LogRetention;
+}
+
+const READ_BYTES = 256 * 1024;
+/** After so many records that were of no interest the watcher is told how far it is, lest it come back to a log that was trimmed. */
+const QUIET_RECORDS = 1000;
+
+/**
+ * The changes of keys that one range here serves, from its log, as they are committed.
+ * Ends with ABORTED once the range does not serve any more and all that it had was
+ * told: whoever serves the keys then is asked to go on from the last token.
+ */
+export async function* watchRange(deps: WatchDeps, request: WatchRequest, signal: AbortSignal | undefined): AsyncGenerator<WatchEvent, void, undefined> {
+  const copy = deps.data.servingSpan(request.span);
+  const starts = startingPoints(copy, request, deps.storage);
+  const hold = deps.log.hold(copy);
+  const bell = new Bell(copy, signal);
+  try {
+    yield* follow(deps.storage, copy, starts, hold, bell);
+  } finally {
+    bell.close();
+    hold.release();
+  }
+}
+
+async function* follow(storage: Storage, copy: Copy, starts: readonly WatchSegment[], hold: LogHold, bell: Bell): AsyncGenerator<WatchEvent, void, undefined> {
+  let at = Math.min(...starts.map(({ offset }) => offset));
+  hold.offset = at;
+  const token = (): Buffer => encodeWatchToken(starts.map((start) => ({ ...start, range: copy.meta.id, offset: Math.max(start.offset, at) })));
+  yield { changes: [], token: token() };
+  for (let quiet = 0; ; ) {
+    bell.throwIfOver();
+    if (copy.gone) throw new AppError('ABORTED', `${formatRange(copy.meta)} has left this node: go on where it is now`);
+    if (at >= copy.committedOffset) {
+      // What is admitted may still be committed: it is told before the end.
+      if (copy.quiet) throw new AppError('ABORTED', `${formatRange(copy.meta)} is not served here any more: go on where it is now`);
+      await bell.next();
+      continue;
+    }
+    if (at < copy.trimmedThrough) throw trimmed(copy, at);
+    const records = storage.readLog(copy.meta.id, at, READ_BYTES).filter(({ offset }) => offset <= copy.committedOffset);
+    const last = records.at(-1);
+    // The offsets in between belong to writes that failed; nothing is missing.
+    at = last?.offset ?? copy.committedOffset;
+    hold.offset = at;
+    const changes = records.filter((record) => isNews(starts, record)).map(changeOf);
+    quiet += records.length;
+    if (changes.length === 0 && quiet < QUIET_RECORDS) continue;
+    quiet = 0;
+    yield { changes, token: token() };
+  }
+}
+
+function isNews(starts: readonly WatchSegment[], record: LogRecord): boolean {
+  if (writesNothing(record)) return false;
+  const { key, offset } = record;
+  const name = keyFromBytes(key);
+  return starts.some((start) => offset > start.offset && containsKey(start, name));
+}
+
+function changeOf({ key, value, contentType, epoch, offset }: LogRecord): Change {
+  return { key: keyFromBytes(key), value, contentType, epoch, offset };
+}
+
+/** From where on in the log of this copy the watcher has everything still to be told. */
+function startingPoints(copy: Copy, { span, token, afterOffset }: WatchRequest, storage: Storage): WatchSegment[] {
+  const range = copy.meta.id;
+  if (!token) {
+    const offset = afterOffset ?? copy.committedOffset;
+    if (offset > copy.lastOffset) throw new AppError('INVALID_ARGUMENT', `after_offset: ${offset} is beyond the end of the log of ${formatRange(copy.meta)}, ${copy.lastOffset}`);
+    return [reached(copy, { ...span, range, offset }, storage)];
+  }
+  const segments = decodeWatchToken(token);
+  if (!segments) throw new AppError('INVALID_ARGUMENT', 'token: it is none that a watch has told');
+  const clipped = clipSegments(segments, span);
+  if (!clipped) throw new AppError('INVALID_ARGUMENT', 'token: it is of a watch of other keys');
+  return clipped.map((segment) => reached(copy, continued(copy, segment), storage));
+}
+
+/** The same place in the log of this copy, which goes on behind that of another range. */
+function continued(copy: Copy, segment: WatchSegment): WatchSegment {
+  const { id } = copy.meta;
+  if (segment.range === id) return segment;
+  const origins = copy.record.origins.filter((origin) => origin.range === segment.range && segment.offset >= origin.offset);
+  if (!origins.some((origin) => containsKey(origin, segment.start))) throw trimmed(copy, segment.offset, segment.range);
+  return { ...segment, range: id, offset: copy.record.baseOffset };
+}
+
+function reached(copy: Copy, segment: WatchSegment, storage: Storage): WatchSegment {
+  const { offset } = segment;
+  if (offset < copy.record.baseOffset || offset < copy.trimmedThrough || offset > copy.lastOffset) throw trimmed(copy, offset);
+  const bounds = storage.logBounds(copy.meta.id);
+  const reaches = offset >= copy.committedOffset || (bounds !== undefined && bounds.first <= offset + 1);
+  if (!reaches) throw trimmed(copy, offset);
+  return segment;
+}
+
+function trimmed(copy: Copy, offset: number, range = copy.meta.id): AppError {
+  const start = copy.meta.start === '' ? '-inf' : formatKey(copy.meta.start);
+  return new AppError('OUT_OF_RANGE', `the log of ${formatRange(copy.meta)} does not reach back to offset ${offset} of R${range} any more: scan the keys from ${start} again, and watch from then on`);
+}
+
+/** Rings when anything of the copy changes, or the watcher leaves. */
+class Bell {
+  private rung = false;
+  private answer: (() => void) | undefined;
+  private readonly stop: () => void;
+
+  constructor(
+    copy: Copy,
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.stop = copy.watch(this.ring);
+    signal?.addEventListener('abort', this.ring);
+  }
+
+  private readonly ring = (): void => {
+    this.rung = true;
+    this.answer?.();
+  };
+
+  async next(): Promise<void> {
+    if (!this.rung) await new Promise<void>((resolve) => (this.answer = resolve));
+    this.rung = false;
+    this.answer = undefined;
+  }
+
+  throwIfOver(): void {
+    if (this.signal?.aborted) throw AppError.from(this.signal.reason);
+  }
+
+  close(): void {
+    this.stop();
+    this.signal?.removeEventListener('abort', this.ring);
+  }
+}
