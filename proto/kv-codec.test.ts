@@ -9,7 +9,17 @@ const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array
 const count = fc.oneof(fc.nat(300), fc.maxSafeNat());
 const uint32 = fc.integer({ min: 0, max: 0xffffffff });
 
-const request = fc.record({ id: uint32, action: fc.nat(5), key: bytes, value: fc.option(bytes, { nil: undefined }) });
+const writeId = fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }).map((array) => Buffer.from(array)), { nil: undefined });
+const request = fc.record({
+  id: uint32,
+  action: fc.nat(5),
+  key: bytes,
+  value: fc.option(bytes, { nil: undefined }),
+  level: fc.nat(2),
+  writeId,
+  retryAgeMs: count,
+  stale: fc.boolean(),
+});
 const response = fc.record({
   id: uint32,
   code: fc.nat(16),
@@ -17,6 +27,8 @@ const response = fc.record({
   value: bytes,
   epoch: count,
   offset: count,
+  stale: fc.boolean(),
+  atOffset: count,
 });
 
 describe('the hand-written codec', () => {
@@ -24,13 +36,14 @@ describe('the hand-written codec', () => {
     fc.assert(
       fc.property(fc.array(request, { maxLength: 8 }), (requests) => {
         const encoded = codec.encodePipeRequests(requests);
-        expect(encoded).toEqual(Buffer.from(PipeRequests.encode({ requests }).finish()));
+        const wire = requests.map((r) => ({ ...r, writeId: r.writeId ?? codec.NO_BYTES, retryAgeMs: BigInt(r.retryAgeMs) }));
+        expect(encoded).toEqual(Buffer.from(PipeRequests.encode({ requests: wire }).finish()));
         expect(codec.decodePipeRequests(encoded)).toEqual(requests);
       }),
     );
     fc.assert(
       fc.property(fc.array(response, { maxLength: 8 }), (responses) => {
-        const wire = responses.map((r) => ({ ...r, epoch: BigInt(r.epoch), offset: BigInt(r.offset) }));
+        const wire = responses.map((r) => ({ ...r, epoch: BigInt(r.epoch), offset: BigInt(r.offset), atOffset: BigInt(r.atOffset) }));
         const encoded = codec.encodePipeResponses(responses);
         expect(encoded).toEqual(Buffer.from(PipeResponses.encode({ responses: wire }).finish()));
         expect(codec.decodePipeResponses(encoded)).toEqual(responses);
@@ -40,19 +53,21 @@ describe('the hand-written codec', () => {
 
   it('agrees with the generated code on unary messages', () => {
     fc.assert(
-      fc.property(bytes, fc.option(bytes, { nil: undefined }), count, count, (key, value, epoch, offset) => {
-        const get = codec.encodeGetRequest(key);
-        expect(get).toEqual(Buffer.from(GetRequest.encode({ key }).finish()));
-        expect(codec.decodeKeyAndValue(get)).toEqual({ key, value: undefined });
+      fc.property(request, response, ({ key, value, level, retryAgeMs, ...asked }, { epoch, offset, stale, atOffset }) => {
+        const get = codec.encodeGetRequest(key, { stale });
+        expect(get).toEqual(Buffer.from(GetRequest.encode({ key, stale }).finish()));
+        expect(codec.decodeGetRequest(get)).toEqual({ id: 0, action: codec.GET, key, value: undefined, stale });
 
-        const put = codec.encodePutRequest(key, value);
-        expect(put).toEqual(Buffer.from(PutRequest.encode({ key, value }).finish()));
-        expect(codec.decodeKeyAndValue(put)).toEqual({ key, value });
+        const options = { level, writeId: asked.writeId, retryAgeMs };
+        const put = codec.encodePutRequest(key, value, options);
+        const wire = { key, value, level, writeId: asked.writeId ?? codec.NO_BYTES, retryAgeMs: BigInt(retryAgeMs) };
+        expect(put).toEqual(Buffer.from(PutRequest.encode(wire).finish()));
+        expect(codec.decodePutRequest(put)).toEqual({ id: 0, action: codec.PUT, key, value, ...options });
 
         const position = { epoch: BigInt(epoch), offset: BigInt(offset) };
-        const got = codec.encodeGetResponse({ value: key, epoch, offset });
-        expect(got).toEqual(Buffer.from(GetResponse.encode({ value: key, ...position }).finish()));
-        expect(codec.decodeValue(got)).toEqual({ value: key, epoch, offset });
+        const got = codec.encodeGetResponse({ value: key, epoch, offset, stale, atOffset });
+        expect(got).toEqual(Buffer.from(GetResponse.encode({ value: key, ...position, stale, atOffset: BigInt(atOffset) }).finish()));
+        expect(codec.decodeValue(got)).toEqual({ value: key, epoch, offset, stale, atOffset });
         expect(codec.encodePutResponse({ epoch, offset })).toEqual(Buffer.from(PutResponse.encode(position).finish()));
       }),
     );
@@ -61,14 +76,14 @@ describe('the hand-written codec', () => {
   it('passes over fields that it does not know', () => {
     const unknown = Buffer.from([0xf8, 0x06, 0x05, 0xfa, 0x06, 0x02, 1, 2, 0xf9, 0x06, 1, 2, 3, 4, 5, 6, 7, 8, 0xfd, 0x06, 1, 2, 3, 4]);
     const known = codec.encodePutRequest(Buffer.from('k'), Buffer.from('v'));
-    expect(codec.decodeKeyAndValue(Buffer.concat([unknown, known, unknown]))).toEqual({
+    expect(codec.decodePutRequest(Buffer.concat([unknown, known, unknown]))).toMatchObject({
       key: Buffer.from('k'),
       value: Buffer.from('v'),
     });
   });
 
   it('answers any bytes with a value or INVALID_ARGUMENT, and reads nothing beyond them', () => {
-    const decoders = [codec.decodePipeRequests, codec.decodePipeResponses, codec.decodeKeyAndValue, codec.decodeValue];
+    const decoders = [codec.decodePipeRequests, codec.decodePipeResponses, codec.decodeGetRequest, codec.decodePutRequest, codec.decodeValue];
     const oneOrTheOther = (noise: Buffer, decode: (bytes: Buffer) => unknown): void => {
       try {
         expect(decode(noise)).toBeDefined();

@@ -13,8 +13,24 @@ export const GET = 1;
 export const PUT = 2;
 export const CANCEL = 3;
 
+/** kv.WriteLevel; 0 is SAFE too. */
+export const SAFE = 1;
+export const ASYNC = 2;
+
+/** What a request says besides key and value; what is left out is as proto3 has it. */
+export interface RequestOptions {
+  /** Of a get: any copy may answer. */
+  readonly stale?: boolean | undefined;
+  /** Of a put: when it is answered. */
+  readonly level?: number | undefined;
+  /** Of a put: 16 bytes that no other write has. */
+  readonly writeId?: Buffer | undefined;
+  /** Of a put: how long ago the first try of unknown outcome was sent; 0 when there was none. */
+  readonly retryAgeMs?: number | undefined;
+}
+
 /** kv.PipeRequest. */
-export interface PipeRequestFrame {
+export interface PipeRequestFrame extends RequestOptions {
   readonly id: number;
   /** GET, PUT, CANCEL, or whatever a newer peer sent. */
   readonly action: number;
@@ -32,10 +48,13 @@ export interface PipeResponseFrame {
   readonly value: Buffer;
   readonly epoch: number;
   readonly offset: number;
+  /** Of a stale read: the copy that answers has seen every write up to `atOffset`. */
+  readonly stale?: boolean | undefined;
+  readonly atOffset?: number | undefined;
 }
 
 /** What an answer to a get or put holds, whichever way it travels. */
-export type ValueFrame = Pick<PipeResponseFrame, 'value' | 'epoch' | 'offset'>;
+export type ValueFrame = Pick<PipeResponseFrame, 'value' | 'epoch' | 'offset' | 'stale' | 'atOffset'>;
 
 export const NO_BYTES: Buffer = Buffer.alloc(0);
 
@@ -50,6 +69,10 @@ export function encodePipeRequests(requests: readonly PipeRequestFrame[]): Buffe
     if (request.action !== 0) at = writeTagged(out, at, VARINT_2, request.action);
     if (request.key.length !== 0) at = writeBytes(out, at, BYTES_3, request.key);
     if (request.value !== undefined) at = writeBytes(out, at, BYTES_4, request.value);
+    if (request.level) at = writeTagged(out, at, VARINT_5, request.level);
+    if (request.writeId?.length) at = writeBytes(out, at, BYTES_6, request.writeId);
+    if (request.retryAgeMs) at = writeTagged(out, at, VARINT_7, request.retryAgeMs);
+    if (request.stale) at = writeTagged(out, at, VARINT_8, 1);
   }
   return out;
 }
@@ -71,6 +94,8 @@ export function encodePipeResponses(responses: readonly PipeResponseFrame[]): Bu
     if (response.value.length !== 0) at = writeBytes(out, at, BYTES_4, response.value);
     if (response.epoch !== 0) at = writeTagged(out, at, VARINT_5, response.epoch);
     if (response.offset !== 0) at = writeTagged(out, at, VARINT_6, response.offset);
+    if (response.stale) at = writeTagged(out, at, VARINT_7, 1);
+    if (response.atOffset) at = writeTagged(out, at, VARINT_8, response.atOffset);
   }
   return out;
 }
@@ -85,47 +110,83 @@ export function pipeFrameLength(parts: { readonly key?: Buffer; readonly value?:
 }
 
 /** kv.GetRequest. */
-export function encodeGetRequest(key: Buffer): Buffer {
-  const out = Buffer.allocUnsafe(key.length === 0 ? 0 : fieldLength(key.length));
+export function encodeGetRequest(key: Buffer, { stale }: RequestOptions = {}): Buffer {
+  const keyLength = key.length === 0 ? 0 : fieldLength(key.length);
+  const out = Buffer.allocUnsafe(keyLength + (stale ? 3 : 0));
   if (key.length !== 0) writeBytes(out, 0, BYTES_1, key);
+  if (stale) writeVarint(out, writeVarint(out, keyLength, VARINT_100), 1);
   return out;
 }
 
 /** kv.PutRequest; an undefined value deletes. */
-export function encodePutRequest(key: Buffer, value: Buffer | undefined): Buffer {
-  const keyLength = key.length === 0 ? 0 : fieldLength(key.length);
-  const out = Buffer.allocUnsafe(keyLength + (value === undefined ? 0 : fieldLength(value.length)));
-  const at = key.length === 0 ? 0 : writeBytes(out, 0, BYTES_1, key);
-  if (value !== undefined) writeBytes(out, at, BYTES_2, value);
+export function encodePutRequest(key: Buffer, value: Buffer | undefined, options: RequestOptions = {}): Buffer {
+  const { level, writeId, retryAgeMs } = options;
+  let length = key.length === 0 ? 0 : fieldLength(key.length);
+  if (value !== undefined) length += fieldLength(value.length);
+  if (level) length += 2 + varintLength(level);
+  if (writeId?.length) length += 1 + fieldLength(writeId.length);
+  if (retryAgeMs) length += 2 + varintLength(retryAgeMs);
+  const out = Buffer.allocUnsafe(length);
+  let at = key.length === 0 ? 0 : writeBytes(out, 0, BYTES_1, key);
+  if (value !== undefined) at = writeBytes(out, at, BYTES_2, value);
+  if (level) at = writeVarint(out, writeVarint(out, at, VARINT_100), level);
+  if (writeId?.length) {
+    at = writeVarint(out, writeVarint(out, at, BYTES_101), writeId.length);
+    at += writeId.copy(out, at);
+  }
+  if (retryAgeMs) writeVarint(out, writeVarint(out, at, VARINT_102), retryAgeMs);
   return out;
 }
 
-/** kv.GetRequest and kv.PutRequest alike. */
-export function decodeKeyAndValue(bytes: Buffer): { key: Buffer; value: Buffer | undefined } {
+/** kv.GetRequest, as a frame without an id. */
+export function decodeGetRequest(bytes: Buffer): PipeRequestFrame {
+  const cursor = new Cursor(bytes, 0, bytes.length);
+  let key = NO_BYTES;
+  let stale = false;
+  while (cursor.at < cursor.end) {
+    const tag = cursor.varint();
+    if (tag === BYTES_1) key = cursor.bytes();
+    else if (tag === VARINT_100) stale = cursor.varint() !== 0;
+    else cursor.skip(tag);
+  }
+  return { id: 0, action: GET, key, value: undefined, stale };
+}
+
+/** kv.PutRequest, as a frame without an id. */
+export function decodePutRequest(bytes: Buffer): PipeRequestFrame {
   const cursor = new Cursor(bytes, 0, bytes.length);
   let key = NO_BYTES;
   let value: Buffer | undefined;
+  let level = 0;
+  let writeId: Buffer | undefined;
+  let retryAgeMs = 0;
   while (cursor.at < cursor.end) {
     const tag = cursor.varint();
     if (tag === BYTES_1) key = cursor.bytes();
     else if (tag === BYTES_2) value = cursor.bytes();
+    else if (tag === VARINT_100) level = cursor.varint();
+    else if (tag === BYTES_101) writeId = notEmpty(cursor.bytes());
+    else if (tag === VARINT_102) retryAgeMs = cursor.varint();
     else cursor.skip(tag);
   }
-  return { key, value };
+  return { id: 0, action: PUT, key, value, level, writeId, retryAgeMs };
 }
 
 /** kv.GetResponse. */
 export function encodeGetResponse(answer: ValueFrame): Buffer {
   const { value } = answer;
-  const length = (value.length === 0 ? 0 : fieldLength(value.length)) + positionLength(answer);
+  const { stale, atOffset } = answer;
+  const length = (value.length === 0 ? 0 : fieldLength(value.length)) + positionLength(answer) + (stale ? 3 : 0) + (atOffset ? 2 + varintLength(atOffset) : 0);
   const out = Buffer.allocUnsafe(length);
-  const at = value.length === 0 ? 0 : writeBytes(out, 0, BYTES_1, value);
-  writePosition(out, at, answer);
+  let at = value.length === 0 ? 0 : writeBytes(out, 0, BYTES_1, value);
+  at = writePosition(out, at, answer);
+  if (stale) at = writeVarint(out, writeVarint(out, at, VARINT_102), 1);
+  if (atOffset) writeVarint(out, writeVarint(out, at, VARINT_103), atOffset);
   return out;
 }
 
 /** kv.PutResponse. */
-export function encodePutResponse(answer: Omit<ValueFrame, 'value'>): Buffer {
+export function encodePutResponse(answer: Pick<ValueFrame, 'epoch' | 'offset'>): Buffer {
   const out = Buffer.allocUnsafe(positionLength(answer));
   writePosition(out, 0, answer);
   return out;
@@ -137,14 +198,18 @@ export function decodeValue(bytes: Buffer): ValueFrame {
   let value = NO_BYTES;
   let epoch = 0;
   let offset = 0;
+  let stale = false;
+  let atOffset = 0;
   while (cursor.at < cursor.end) {
     const tag = cursor.varint();
     if (tag === BYTES_1) value = cursor.bytes();
     else if (tag === VARINT_100) epoch = cursor.varint();
     else if (tag === VARINT_101) offset = cursor.varint();
+    else if (tag === VARINT_102) stale = cursor.varint() !== 0;
+    else if (tag === VARINT_103) atOffset = cursor.varint();
     else cursor.skip(tag);
   }
-  return { value, epoch, offset };
+  return { value, epoch, offset, stale, atOffset };
 }
 
 // A tag is a field's number and its wire type: 0 a varint, 2 bytes.
@@ -152,27 +217,41 @@ const VARINT_1 = 0x08;
 const VARINT_2 = 0x10;
 const VARINT_5 = 0x28;
 const VARINT_6 = 0x30;
+const VARINT_7 = 0x38;
+const VARINT_8 = 0x40;
 const VARINT_100 = 800;
 const VARINT_101 = 808;
+const VARINT_102 = 816;
+const VARINT_103 = 824;
 const BYTES_1 = 0x0a;
 const BYTES_2 = 0x12;
 const BYTES_3 = 0x1a;
 const BYTES_4 = 0x22;
+const BYTES_6 = 0x32;
+const BYTES_101 = 810;
 
 function decodePipeRequest(cursor: Cursor): PipeRequestFrame {
   let id = 0;
   let action = 0;
   let key = NO_BYTES;
   let value: Buffer | undefined;
+  let level = 0;
+  let writeId: Buffer | undefined;
+  let retryAgeMs = 0;
+  let stale = false;
   while (cursor.at < cursor.end) {
     const tag = cursor.varint();
     if (tag === VARINT_1) id = cursor.varint() >>> 0;
     else if (tag === VARINT_2) action = cursor.varint();
     else if (tag === BYTES_3) key = cursor.bytes();
     else if (tag === BYTES_4) value = cursor.bytes();
+    else if (tag === VARINT_5) level = cursor.varint();
+    else if (tag === BYTES_6) writeId = notEmpty(cursor.bytes());
+    else if (tag === VARINT_7) retryAgeMs = cursor.varint();
+    else if (tag === VARINT_8) stale = cursor.varint() !== 0;
     else cursor.skip(tag);
   }
-  return { id, action, key, value };
+  return { id, action, key, value, level, writeId, retryAgeMs, stale };
 }
 
 function decodePipeResponse(cursor: Cursor): PipeResponseFrame {
@@ -182,6 +261,8 @@ function decodePipeResponse(cursor: Cursor): PipeResponseFrame {
   let value = NO_BYTES;
   let epoch = 0;
   let offset = 0;
+  let stale = false;
+  let atOffset = 0;
   while (cursor.at < cursor.end) {
     const tag = cursor.varint();
     if (tag === VARINT_1) id = cursor.varint() >>> 0;
@@ -190,9 +271,11 @@ function decodePipeResponse(cursor: Cursor): PipeResponseFrame {
     else if (tag === BYTES_4) value = cursor.bytes();
     else if (tag === VARINT_5) epoch = cursor.varint();
     else if (tag === VARINT_6) offset = cursor.varint();
+    else if (tag === VARINT_7) stale = cursor.varint() !== 0;
+    else if (tag === VARINT_8) atOffset = cursor.varint();
     else cursor.skip(tag);
   }
-  return { id, code, message, value, epoch, offset };
+  return { id, code, message, value, epoch, offset, stale, atOffset };
 }
 
 /** Messages whose only field is a list of others, field 1. */
@@ -269,6 +352,10 @@ class Cursor {
   }
 }
 
+function notEmpty(bytes: Buffer): Buffer | undefined {
+  return bytes.length === 0 ? undefined : bytes;
+}
+
 function malformed(why: string): AppError {
   return new AppError('INVALID_ARGUMENT', `the message cannot be decoded: ${why}`);
 }
@@ -279,6 +366,10 @@ function requestLength(request: PipeRequestFrame): number {
   if (request.action !== 0) length += 1 + varintLength(request.action);
   if (request.key.length !== 0) length += fieldLength(request.key.length);
   if (request.value !== undefined) length += fieldLength(request.value.length);
+  if (request.level) length += 1 + varintLength(request.level);
+  if (request.writeId?.length) length += fieldLength(request.writeId.length);
+  if (request.retryAgeMs) length += 1 + varintLength(request.retryAgeMs);
+  if (request.stale) length += 2;
   return length;
 }
 
@@ -290,18 +381,21 @@ function responseLength(response: PipeResponseFrame): number {
   if (response.value.length !== 0) length += fieldLength(response.value.length);
   if (response.epoch !== 0) length += 1 + varintLength(response.epoch);
   if (response.offset !== 0) length += 1 + varintLength(response.offset);
+  if (response.stale) length += 2;
+  if (response.atOffset) length += 1 + varintLength(response.atOffset);
   return length;
 }
 
-function positionLength(answer: Omit<ValueFrame, 'value'>): number {
+function positionLength(answer: Pick<ValueFrame, 'epoch' | 'offset'>): number {
   const epoch = answer.epoch === 0 ? 0 : 2 + varintLength(answer.epoch);
   return epoch + (answer.offset === 0 ? 0 : 2 + varintLength(answer.offset));
 }
 
-function writePosition(out: Buffer, from: number, answer: Omit<ValueFrame, 'value'>): void {
+function writePosition(out: Buffer, from: number, answer: Pick<ValueFrame, 'epoch' | 'offset'>): number {
   let at = from;
   if (answer.epoch !== 0) at = writeVarint(out, writeVarint(out, at, VARINT_100), answer.epoch);
-  if (answer.offset !== 0) writeVarint(out, writeVarint(out, at, VARINT_101), answer.offset);
+  if (answer.offset !== 0) at = writeVarint(out, writeVarint(out, at, VARINT_101), answer.offset);
+  return at;
 }
 
 /** Of a field with a number below 16 that holds `length` bytes. */

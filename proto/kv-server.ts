@@ -2,7 +2,7 @@ import type * as grpc from '@grpc/grpc-js';
 import type { Clock } from '../runtime/clock.js';
 import { CODE } from './codes.js';
 import { AppError } from '../runtime/errors.js';
-import { decodeKeyAndValue, encodeGetResponse, encodePutResponse, GET, PUT, type ValueFrame } from './kv-codec.js';
+import { decodeGetRequest, decodePutRequest, encodeGetResponse, encodePutResponse, GET, PUT, type PipeRequestFrame, type ValueFrame } from './kv-codec.js';
 import type { PipeHandler, PipeReply } from './pipe-server.js';
 import { toServiceError } from './status.js';
 
@@ -16,12 +16,7 @@ export interface KvServerOptions {
   readonly observe?: (action: number, code: number, ms: number) => void;
 }
 
-interface KvRequest {
-  readonly key: Buffer;
-  readonly value: Buffer | undefined;
-}
-
-type RawRequest = KvRequest | AppError;
+type RawRequest = PipeRequestFrame | AppError;
 type Call = grpc.ServerUnaryCall<RawRequest, ValueFrame>;
 type Callback = grpc.sendUnaryData<ValueFrame>;
 
@@ -67,8 +62,7 @@ class ServedCall {
     }
     if (this.cancelled) return;
     this.call.once('cancelled', this.onOver);
-    const { key, value } = request;
-    this.cancel = this.options.handler({ id: 0, action: this.action, key, value }, this.reply, this.timeoutMs());
+    this.cancel = this.options.handler(request, this.reply, this.timeoutMs());
   }
 
   private readonly reply = (answer: PipeReply): void => {
@@ -133,19 +127,21 @@ function refuseDump(_call: unknown, callback: grpc.sendUnaryData<Buffer>): void 
 }
 
 /** Damage is found here, but can only be answered by the handler: grpc-js would call it INTERNAL. */
-function decodeRequest(bytes: Buffer): RawRequest {
-  try {
-    return decodeKeyAndValue(bytes);
-  } catch (thrown) {
-    return AppError.from(thrown);
-  }
+function decodedBy(decode: (bytes: Buffer) => PipeRequestFrame): (bytes: Buffer) => RawRequest {
+  return (bytes) => {
+    try {
+      return decode(bytes);
+    } catch (thrown) {
+      return AppError.from(thrown);
+    }
+  };
 }
 
 const UNARY = { requestStream: false, responseStream: false, requestSerialize: asIs, responseDeserialize: asIs } as const;
 
 const RAW_KV_SERVICE = {
-  get: { path: '/kv.KV/Get', ...UNARY, requestDeserialize: decodeRequest, responseSerialize: encodeGetResponse },
-  put: { path: '/kv.KV/Put', ...UNARY, requestDeserialize: decodeRequest, responseSerialize: encodePutResponse },
+  get: { path: '/kv.KV/Get', ...UNARY, requestDeserialize: decodedBy(decodeGetRequest), responseSerialize: encodeGetResponse },
+  put: { path: '/kv.KV/Put', ...UNARY, requestDeserialize: decodedBy(decodePutRequest), responseSerialize: encodePutResponse },
   dump: { path: '/kv.KV/Dump', ...UNARY, requestDeserialize: asIs, responseSerialize: asIs },
 } as unknown as grpc.ServiceDefinition;
 

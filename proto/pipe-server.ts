@@ -51,6 +51,9 @@ const BATCH_ANSWERS = 512;
 const UNWRITTEN_BYTES_MAX = 1024 * 1024;
 const UNWRITTEN_MESSAGES_MAX = 4;
 
+/** A header of the answer, see pipe.proto. */
+export const KNOWS_WRITE_IDS = 'write-ids';
+
 type RawCall = grpc.ServerDuplexStream<Buffer, Buffer>;
 
 /** kv.Pipe as it travels: the codec is called here, where damage can be answered. */
@@ -105,7 +108,9 @@ class PipeServerStream {
     const { call } = this;
     const { closing } = this.options;
     // The headers tell the caller that the stream was accepted; see pipe.proto.
-    call.sendMetadata(new grpc.Metadata());
+    const headers = new grpc.Metadata();
+    headers.set(KNOWS_WRITE_IDS, '1');
+    call.sendMetadata(headers);
     call.on('data', (message: Buffer) => {
       this.onMessage(message);
     });
@@ -239,6 +244,8 @@ class PipeServerStream {
       value: reply.value,
       epoch: reply.epoch,
       offset: reply.offset,
+      stale: reply.stale,
+      atOffset: reply.atOffset,
       left: reply.left,
     });
     this.answersBytes += pipeFrameLength(reply);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { NodesListResponse, RangeResponse, RunEvent } from './gen/ranger/controller.js';
-import { PutRequest } from './gen/kv/kv.js';
+import { PutRequest, WriteLevel } from './gen/kv/kv.js';
 import { PlacementState, RangeState } from './gen/ranger/types.js';
 import { loadProtoJson } from './protojson.js';
 
@@ -36,8 +36,10 @@ describe('ProtoJson writes as protojson with UseProtoNames and EmitUnpopulated',
   it('alternatives only where chosen, and optional fields only where given', () => {
     const bytes = RunEvent.encode({ event: { $case: 'done', done: { elapsedMs: 1n, keys: 0n, bytes: 0n, ranges: [] } } }).finish();
     expect(json.of('ranger.RunEvent', bytes)).toEqual({ done: { elapsed_ms: '1', keys: '0', bytes: '0', ranges: [] } });
-    expect(json.of('kv.PutRequest', PutRequest.encode({ key: Buffer.from('a') }).finish())).toEqual({ key: 'YQ==' });
-    expect(json.of('kv.PutRequest', PutRequest.encode({ key: Buffer.from('a'), value: Buffer.alloc(0) }).finish())).toEqual({ key: 'YQ==', value: '' });
+    const put = { key: Buffer.from('a'), level: WriteLevel.WRITE_LEVEL_SAFE, writeId: Buffer.alloc(0), retryAgeMs: 0n };
+    const printed = { key: 'YQ==', level: 'WRITE_LEVEL_SAFE', write_id: '', retry_age_ms: '0' };
+    expect(json.of('kv.PutRequest', PutRequest.encode(put).finish())).toEqual(printed);
+    expect(json.of('kv.PutRequest', PutRequest.encode({ ...put, value: Buffer.alloc(0) }).finish())).toEqual({ ...printed, value: '' });
   });
 
   it('refuses a type that is not ours', () => {

@@ -55,7 +55,7 @@ function get(key: string, options: Partial<grpc.CallOptions> = {}): { answer: Pr
   const client = dial(KVClient);
   let cancel = (): void => {};
   const answer = new Promise<GetResponse>((resolve, reject) => {
-    const call = client.get({ key: Buffer.from(key) }, new grpc.Metadata(), options, (error, response) => {
+    const call = client.get({ key: Buffer.from(key), stale: false }, new grpc.Metadata(), options, (error, response) => {
       if (error) reject(fromServiceError(error));
       else resolve(response);
     });
@@ -77,10 +77,12 @@ function sendRaw(path: string, bytes: Buffer): Promise<unknown> {
   });
 }
 
+const REQUEST = { id: 1, action: 1, key: Buffer.from('k'), level: 0, writeId: Buffer.alloc(0), retryAgeMs: 0n, stale: false };
+
 describe('unary calls', () => {
   it('are answered by the handler', async () => {
-    await serveGet((request) => Promise.resolve({ value: request.key, epoch: 3n, offset: 4n }));
-    expect(await get('k').answer).toEqual({ value: Buffer.from('k'), epoch: 3n, offset: 4n });
+    await serveGet((request) => Promise.resolve({ value: request.key, epoch: 3n, offset: 4n, stale: false, atOffset: 0n }));
+    expect(await get('k').answer).toEqual({ value: Buffer.from('k'), epoch: 3n, offset: 4n, stale: false, atOffset: 0n });
   });
 
   it("get the AppError's status, thrown or rejected", async () => {
@@ -105,7 +107,7 @@ describe('unary calls', () => {
     let called = 0;
     await serveGet((request) => {
       called++;
-      return Promise.resolve({ value: request.key, epoch: 0n, offset: 0n });
+      return Promise.resolve({ value: request.key, epoch: 0n, offset: 0n, stale: false, atOffset: 0n });
     });
     await expect(sendRaw('/kv.KV/Get', GARBAGE)).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
@@ -151,7 +153,7 @@ describe('unary calls', () => {
     let signal: AbortSignal | undefined;
     await serveGet((request, ctx) => {
       signal = ctx.signal;
-      return Promise.resolve({ value: request.key, epoch: 0n, offset: 0n });
+      return Promise.resolve({ value: request.key, epoch: 0n, offset: 0n, stale: false, atOffset: 0n });
     });
     await get('k').answer;
     await get('again').answer;
@@ -162,7 +164,7 @@ describe('unary calls', () => {
     let left: number | undefined = 1;
     await serveGet((request, ctx) => {
       left = ctx.deadlineMs;
-      return Promise.resolve({ value: request.key, epoch: 0n, offset: 0n });
+      return Promise.resolve({ value: request.key, epoch: 0n, offset: 0n, stale: false, atOffset: 0n });
     });
     await get('k').answer;
     expect(left).toBeUndefined();
@@ -255,7 +257,7 @@ describe('server streams of a server that closes', () => {
 describe('bidirectional streams', () => {
   const echo: BidiHandler<PipeRequests, PipeResponses> = (call) => {
     call.on('data', (batch: PipeRequests) => {
-      const responses = batch.requests.map(({ id, key }) => ({ id, code: 0, message: '', value: key, epoch: 0n, offset: 0n }));
+      const responses = batch.requests.map(({ id, key }) => ({ id, code: 0, message: '', value: key, epoch: 0n, offset: 0n, stale: false, atOffset: 0n }));
       call.write({ responses });
     });
     call.on('end', () => call.end());
@@ -268,7 +270,7 @@ describe('bidirectional streams', () => {
     const got: number[] = [];
     call.on('data', (batch: PipeResponses) => got.push(...batch.responses.map((r) => r.id)));
     const ended = new Promise((resolve) => call.on('end', resolve));
-    call.write({ requests: [{ id: 7, action: 1, key: Buffer.from('k') }] });
+    call.write({ requests: [{ ...REQUEST, id: 7 }] });
     call.end();
     await ended;
     expect(got).toEqual([7]);
@@ -280,7 +282,7 @@ describe('bidirectional streams', () => {
     const call = dial(grpc.Client).makeBidiStreamRequest(PipeService.open.path, (b: Buffer) => b, (b: Buffer) => b);
     const failed = new Promise((resolve) => call.on('error', resolve));
     call.on('data', () => call.write(GARBAGE));
-    call.write(Buffer.from(PipeService.open.requestSerialize({ requests: [{ id: 1, action: 1, key: Buffer.from('k'), value: undefined }] })));
+    call.write(Buffer.from(PipeService.open.requestSerialize({ requests: [REQUEST] })));
     expect(fromServiceError(await failed)).toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 

@@ -71,7 +71,7 @@ class Kv {
 
   get(key: string, timeoutMs?: number): Promise<string> {
     return new Promise((resolve, reject) => {
-      this.client.get({ key: Buffer.from(key) }, deadline(timeoutMs), (error, response) => {
+      this.client.get({ key: Buffer.from(key), stale: false }, deadline(timeoutMs), (error, response) => {
         if (error) reject(error);
         else resolve(response.value.toString());
       });
@@ -81,7 +81,7 @@ class Kv {
   put(key: string, value: string | Buffer | undefined, timeoutMs?: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const bytes = typeof value === 'string' ? Buffer.from(value) : value;
-      this.client.put({ key: Buffer.from(key), value: bytes }, deadline(timeoutMs), (error) => {
+      this.client.put({ key: Buffer.from(key), value: bytes, level: 0, writeId: Buffer.alloc(0), retryAgeMs: 0n }, deadline(timeoutMs), (error) => {
         if (error) reject(error);
         else resolve();
       });
@@ -233,7 +233,7 @@ describe('a proxy', () => {
     await node.place(R1, 1);
     const proxy = await addProxy();
     const { client } = connect(proxy);
-    const call = client.get({ key: Buffer.from('k') }, () => undefined);
+    const call = client.get({ key: Buffer.from('k'), stale: false }, () => undefined);
     await delay(100);
     call.cancel();
     await until('the node was told', () => node.cancelled === 1);
@@ -308,7 +308,8 @@ describe('a proxy', () => {
     const answers: PipeResponse[] = [];
     const ended = new Promise((resolve) => call.on('end', resolve));
     call.on('data', ({ responses }: { responses: PipeResponse[] }) => answers.push(...responses));
-    const request = (id: number, action: PipeAction, key: string, value?: string) => ({ id, action, key: Buffer.from(key), value: value === undefined ? undefined : Buffer.from(value) });
+    const rest = { level: 0, writeId: Buffer.alloc(0), retryAgeMs: 0n, stale: false };
+    const request = (id: number, action: PipeAction, key: string, value?: string) => ({ id, action, key: Buffer.from(key), value: value === undefined ? undefined : Buffer.from(value), ...rest });
     call.write({ requests: [request(1, PipeAction.PIPE_ACTION_PUT, 'k', 'v'), request(2, PipeAction.PIPE_ACTION_GET, 'none'), request(3, PipeAction.PIPE_ACTION_GET, ''), request(4, 9 as PipeAction, 'k')] });
     await until('four answers', () => answers.length === 4);
     call.write({ requests: [request(5, PipeAction.PIPE_ACTION_GET, 'k')] });

@@ -134,12 +134,12 @@ class FakeCluster {
       get: async ({ key }) => {
         const value = this.stored.get(key.toString('latin1'));
         if (!value) throw new AppError('NOT_FOUND', 'no such key');
-        return { value, epoch: 1n, offset: 2n };
+        return { value, epoch: 1n, offset: 2n, stale: false, atOffset: 0n };
       },
       put: async ({ key, value }) => {
         if (value) this.stored.set(key.toString('latin1'), value);
         else this.stored.delete(key.toString('latin1'));
-        return { epoch: 1n, offset: 2n };
+        return { epoch: 1n, offset: 2n, stale: false, atOffset: 0n };
       },
       dump: async () => ({ pairs: [] }),
     }, deps);

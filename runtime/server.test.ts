@@ -21,9 +21,9 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map((server) => server.close(0)));
 });
 
-type Get = UnaryHandler<{ key: Buffer }, GetResponse>;
+type Get = UnaryHandler<{ key: Buffer; stale: boolean }, GetResponse>;
 
-const echo: Get = (r) => Promise.resolve({ value: r.key, epoch: 0n, offset: 0n });
+const echo: Get = (r) => Promise.resolve({ value: r.key, epoch: 0n, offset: 0n, stale: false, atOffset: 0n });
 
 async function start(options: Partial<ListenOptions> & { get?: Get } = {}): Promise<OnePortServer> {
   const unused = (): Promise<never> => Promise.reject(new Error('not called here'));
@@ -51,7 +51,7 @@ function dial<C extends grpc.Client>(Client: new (address: string, creds: grpc.C
 
 function get(client: KVClient, key: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    client.get({ key: Buffer.from(key) }, (error, response) => {
+    client.get({ key: Buffer.from(key), stale: false }, (error, response) => {
       if (error) reject(error);
       else resolve(response.value.toString());
     });
@@ -263,7 +263,7 @@ describe('closing', () => {
       get: async (r) => {
         arrived();
         await inFlight;
-        return { value: r.key, epoch: 0n, offset: 0n };
+        return { value: r.key, epoch: 0n, offset: 0n, stale: false, atOffset: 0n };
       },
     });
     const response = get(dial(KVClient, server), 'slow');

@@ -28,10 +28,10 @@ class LyingStore {
       this.server,
       KVService,
       {
-        get: async ({ key }) => ({ value: this.#get(key.toString('latin1')), epoch: 1n, offset: 1n }),
+        get: async ({ key }) => ({ value: this.#get(key.toString('latin1')), epoch: 1n, offset: 1n, stale: false, atOffset: 0n }),
         put: async ({ key, value }) => {
           this.#put(key.toString('latin1'), value);
-          return { epoch: 1n, offset: 1n };
+          return { epoch: 1n, offset: 1n, stale: false, atOffset: 0n };
         },
         dump: async () => ({ pairs: [] }),
       },
