@@ -70,10 +70,9 @@ export class Cluster {
   }
 
   /** Kills a process, which comes back by itself after a while. */
-  crash(name: string): void {
+  crash(name: string, backMs = START_MS.least + this.random.next() ** 2 * START_MS.most): void {
     const process = this.processes.get(name);
     if (!process?.alive) return;
-    const backMs = START_MS.least + this.random.next() ** 2 * START_MS.most;
     this.trace.note(name, `dies, and is back in ${backMs.toFixed(0)} ms`);
     process.die();
     this.scheduler.after(backMs, () => {
@@ -134,6 +133,7 @@ export class Cluster {
           this.crash(ident);
         });
       },
+      failpoints: this.build.failpoints(process),
       // So little that followers which come back late meet a log that was trimmed.
       limits: { ...DEFAULT_LIMITS, retention: { keepBytes: 2_000, holdBytesMax: 8_000 }, patience: { fetchMs: 3000, handOverMs: 2000 } },
     });
@@ -168,9 +168,9 @@ export class Cluster {
       clock: process.clock,
       turn: process.turn,
       logger: this.trace.logger(name),
-      persister: this.build.persister(this.coordination.persister(process)),
+      persister: this.build.persister(this.coordination.persister(process), process),
       discovery,
-      dial: this.build.dial(dialFrom(process, this.wires())),
+      dial: this.build.dial(dialFrom(process, this.wires()), process),
       observer: silentObserver,
     });
     this.build.controller(controller);

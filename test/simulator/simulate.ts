@@ -1,19 +1,9 @@
-import { seededRandom } from '../../runtime/random.js';
-import { type Build, SOUND } from './build.js';
-import { Clients, KEYS } from './clients.js';
-import { CONTROLLERS, Cluster, NODES, PROXIES } from './cluster.js';
-import { Invariants, Violation } from './invariants.js';
-import { type RegisterOp, isLinearizable } from './linearizable.js';
+import type { Random } from '../../runtime/random.js';
+import { CONTROLLERS, type Cluster, NODES, PROXIES } from './cluster.js';
+import { Violation } from './invariants.js';
+import { JudgedCluster, type JudgedOptions } from './judged.js';
 import { Operators } from './operators.js';
-import { Oracle } from './oracle.js';
-import { CALM, Weather, drawProfile } from './weather.js';
-
-export interface RunOptions {
-  readonly seed: number;
-  readonly build?: Build;
-  /** Trace lines to keep; all of them with Infinity. */
-  readonly keepLines?: number;
-}
+import { type Weather, drawProfile } from './weather.js';
 
 export interface RunResult {
   readonly seed: number;
@@ -29,51 +19,40 @@ export interface RunResult {
 
 /** Faults come for so long. */
 const STORM_MS = { least: 4_000, most: 12_000 };
-/** Within this, once the faults are over, everything must be well: a node that failed is passed over for a minute. */
-const REST_MS_MAX = 180_000;
-const READ_MS_MAX = 10_000;
 
 /** One cluster from its first start, through bad weather, to rest; then the judgement of what clients saw. */
-export async function simulate(options: RunOptions): Promise<RunResult> {
+export async function simulate(options: JudgedOptions): Promise<RunResult> {
   const run = new Run(options);
   const problem = await run.live();
   return run.result(problem);
 }
 
 class Run {
-  private readonly random;
+  private readonly judged: JudgedCluster;
+  private readonly random: Random;
   private readonly weather: Weather;
   private readonly cluster: Cluster;
-  private readonly oracle = new Oracle();
-  private readonly invariants: Invariants;
-  private readonly clients: Clients;
   private readonly operators: Operators;
-  private violation: Violation | undefined;
 
-  constructor(private readonly options: RunOptions) {
-    this.random = seededRandom(options.seed);
-    this.weather = new Weather({ ...CALM });
-    this.cluster = new Cluster(this.random, this.weather, options.build ?? SOUND, options.keepLines ?? 150);
-    this.invariants = new Invariants(this.cluster, this.oracle);
-    this.clients = new Clients(this.cluster, this.oracle, this.random, (problem) => {
-      this.violation ??= new Violation(3, problem);
-    });
+  constructor(private readonly options: JudgedOptions) {
+    this.judged = new JudgedCluster(options);
+    ({ random: this.random, weather: this.weather, cluster: this.cluster } = this.judged);
     this.operators = new Operators(this.cluster, this.random);
   }
 
   async live(): Promise<Violation | undefined> {
-    const { cluster, clients, operators, random } = this;
+    const { cluster, judged, operators, random } = this;
     try {
-      cluster.startAll();
-      await this.until(() => this.invariants.restlessness() === undefined, 20_000, () => this.invariants.restlessness());
+      await judged.start();
       this.weather.profile = drawProfile(random);
       cluster.trace.note('weather', JSON.stringify(this.weather.profile));
-      clients.start(2 + Math.floor(random.next() * 3));
+      judged.clients.start(2 + Math.floor(random.next() * 3));
       operators.start();
       this.misfortunes();
-      await this.during(STORM_MS.least + random.next() * (STORM_MS.most - STORM_MS.least));
-      await this.heal();
-      this.judge();
+      await judged.during(STORM_MS.least + random.next() * (STORM_MS.most - STORM_MS.least));
+      this.heal();
+      await judged.rest();
+      await judged.judge();
       return undefined;
     } catch (thrown) {
       if (thrown instanceof Violation) return thrown;
@@ -88,59 +67,21 @@ class Run {
       problem,
       simulatedMs: scheduler.now,
       steps: scheduler.steps,
-      requests: this.clients.requests,
+      requests: this.judged.clients.requests,
       operations: { begun: this.operators.begun, done: this.operators.done },
       digest: trace.digest(),
       trace: trace.last(),
     };
   }
 
-  private async heal(): Promise<void> {
-    const { cluster, clients } = this;
+  private heal(): void {
+    const { cluster } = this;
     cluster.trace.note('weather', 'clears up');
     this.weather.clear();
     this.operators.stop();
     cluster.network.mendAll();
     cluster.thawAll();
     for (const name of cluster.names) cluster.start(name);
-    await this.until(() => this.invariants.restlessness() === undefined, REST_MS_MAX, () => this.invariants.restlessness());
-    clients.stop();
-    await this.until(() => clients.idle, READ_MS_MAX, () => 'a request got no answer');
-    let left = KEYS.length;
-    for (const key of KEYS) {
-      void clients.readSurely(key).then(() => {
-        left--;
-      });
-    }
-    await this.until(() => left === 0, READ_MS_MAX, () => `${left} keys cannot be read`);
-  }
-
-  /** Every client's history, key by key. */
-  private judge(): void {
-    for (const key of this.oracle.keys()) {
-      const writes = (this.oracle.writes.get(key) ?? []).filter(({ outcome }) => outcome !== 'failed');
-      const reads = (this.oracle.reads.get(key) ?? []).filter(({ outcome }) => outcome === 'done');
-      const history: RegisterOp[] = [...writes.map((op) => ({ ...op, kind: 'write' as const })), ...reads.map((op) => ({ ...op, kind: 'read' as const }))];
-      if (!isLinearizable(history)) throw new Violation(3, `no order of its operations explains what clients read of key ${key}`);
-    }
-  }
-
-  private async during(ms: number): Promise<void> {
-    const end = this.cluster.scheduler.now + ms;
-    await this.until(() => this.cluster.scheduler.now >= end, Infinity, () => '');
-  }
-
-  /** Steps until something holds; after `ms` without it, `why` is what is wrong. */
-  private async until(holds: () => boolean, ms: number, why: () => string | undefined): Promise<void> {
-    const { scheduler } = this.cluster;
-    const end = scheduler.now + ms;
-    // Looked at now and then only, since it costs more than a step.
-    while (scheduler.steps % 8 !== 0 || !holds()) {
-      if (scheduler.now > end) throw new Violation(5, `not at rest after ${ms} ms without faults: ${why() ?? ''}`);
-      if (!(await scheduler.step())) throw new Violation(5, `nothing happens any more: ${why() ?? ''}`);
-      await this.invariants.check();
-      if (this.violation) throw this.violation;
-    }
   }
 
   // --- misfortunes ---------------------------------------------------------------------
