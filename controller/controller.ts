@@ -245,6 +245,7 @@ export class Controller {
       pollMs,
       goneAfterMs,
       settleMs,
+      followerTimeoutMs: (this.options.tuning ?? DEFAULT_TUNING).followerTimeoutMs,
       rangesChanged: (node, ranges) => {
         this.loop.agenda.add(ranges);
         this.loop.agenda.addNode(node);

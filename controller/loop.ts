@@ -384,6 +384,10 @@ export class Loop {
       logger.info('step', { step: text });
       this.options.news({ kind: 'step', text, range: step.range, node: step.placement?.node });
     }
+    for (const { range, text } of decision.notices) {
+      logger.warn('a range changed by itself', { range, what: text });
+      this.options.news({ kind: 'range', text, range });
+    }
     for (const { range, node, because } of this.findings.note(decision, scope, clock.now())) {
       logger.warn('a copy is left alone', { range, node, because });
     }

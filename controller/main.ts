@@ -5,7 +5,7 @@ import { defaultIdent } from '../model/range.js';
 import { systemClock } from '../runtime/clock.js';
 import { dialable } from '../runtime/common-options.js';
 import { loadConfig } from '../runtime/config.js';
-import { messageOf } from '../runtime/errors.js';
+import { AppError, messageOf } from '../runtime/errors.js';
 import { type MainContext, type Running, runMain } from '../runtime/lifecycle.js';
 import { createLogger } from '../runtime/logging.js';
 import { createMetrics } from '../runtime/metrics.js';
@@ -17,6 +17,7 @@ import { formatAddress } from '../runtime/units.js';
 import { openBackend } from '../coordination/controller-backend.js';
 import { CONTROLLER_OPTIONS } from './config.js';
 import { Controller } from './controller.js';
+import { DEFAULT_TUNING } from './orchestrator/types.js';
 import { prometheusObserver, registerGauges } from './metrics.js';
 import { addDebugService } from './server/debug.js';
 import { Leaders } from './server/leader.js';
@@ -30,6 +31,9 @@ const PROGRAM = { name: 'controller', summary: 'Decides which node has which ran
 
 async function start(ctx: MainContext): Promise<Running> {
   const config = loadConfig(PROGRAM, CONTROLLER_OPTIONS, process.argv.slice(2), process.env);
+  if (config.minInSync > config.replicas) {
+    throw new AppError('INVALID_ARGUMENT', `--min-in-sync ${config.minInSync} is more than --replicas ${config.replicas}, so every write would be refused: give ${config.replicas} at most`);
+  }
   const choice = parseCoordination(config.coordination);
   const logger = createLogger({ name: 'controller', level: config.logLevel, format: config.logFormat });
   ctx.useLogger(logger);
@@ -52,6 +56,14 @@ async function start(ctx: MainContext): Promise<Running> {
     dial: grpcDial(clock),
     observer: prometheusObserver(metrics),
     holdsLock: () => backend.election.leads(),
+    tuning: {
+      ...DEFAULT_TUNING,
+      replicas: config.replicas,
+      minInSync: config.minInSync,
+      followerTimeoutMs: config.followerTimeout,
+      nodeGraceMs: config.nodeGrace,
+      repairsMax: config.repairConcurrency,
+    },
     timing: {
       pollMs: config.poll,
       goneAfterMs: config.goneAfter,

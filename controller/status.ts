@@ -1,7 +1,7 @@
 import { formatRange } from '../model/range.js';
 import type { NodeIdent, RangeId } from '../model/range.js';
 import type { Reason } from './findings.js';
-import type { RangeRecord } from './keyspace/record.js';
+import { type RangeRecord, isGivenUp } from './keyspace/record.js';
 import { availabilityOf } from './orchestrator/availability.js';
 import { isDraining } from './orchestrator/choose.js';
 import { drainReport } from './orchestrator/drain.js';
@@ -102,7 +102,7 @@ function underWayItem({ world, waiting }: StatusInput, range: RangeRecord): Stat
   const destination = movingTo(range);
   if (destination) return busy(`moves to ${destination.node}`);
   for (const placement of range.placements) {
-    const attempt = placement.state === 'Dropped' && !placement.lost ? attemptOf(world.roster, range.id, placement.node) : undefined;
+    const attempt = placement.state === 'Dropped' && !isGivenUp(placement) ? attemptOf(world.roster, range.id, placement.node) : undefined;
     if (attempt?.command === 'Drop' && attempt.failures >= DROP_FAILURES_TO_SHOW) {
       return { ...busy(`${placement.node} does not drop its old copy (failed ${attempt.failures} times: ${attempt.lastError})`), node: placement.node };
     }
@@ -144,7 +144,7 @@ function absentItems(world: World): StatusItem[] {
   const items: StatusItem[] = [];
   for (const [ident, ids] of world.keyspace.placed()) {
     if (world.roster.nodes.has(ident)) continue;
-    const isOnlyLost = [...ids].every((id) => world.keyspace.get(id)?.placements.every((p) => p.node !== ident || p.lost));
+    const isOnlyLost = [...ids].every((id) => world.keyspace.get(id)?.placements.every((p) => p.node !== ident || p.lost || isGivenUp(p)));
     if (isOnlyLost) continue;
     const health = world.roster.settled ? 'degraded' : 'busy';
     items.push({ health, subject: `node ${ident}`, waiting: `is not registered; ${count(ids.size)} there`, forMs: 0, todo: health === 'busy' ? '' : `start ${ident} again`, node: ident });

@@ -29,7 +29,7 @@ export interface PlacementRef {
 export interface Step {
   readonly range: RangeId;
   readonly placement: { readonly index: number; readonly node: NodeIdent } | undefined;
-  /** A state, or `New` and `Gone` at either end of a life. */
+  /** A state, or `New` and `Gone` at either end of a life; `Learner` and `InSync` for a copy that is let in, or taken out. */
   readonly from: string;
   readonly to: string;
 }

@@ -5,6 +5,13 @@ import { commonOptions, dataDirOption } from '../runtime/common-options.js';
 export const NODE_OPTIONS = {
   ...commonOptions({ listen: 'localhost:5200', coordination: 'embedded://localhost:5000' }),
   dataDir: dataDirOption('.data/node'),
+  zone: {
+    kind: 'string',
+    flag: 'zone',
+    env: 'ZONE',
+    default: '',
+    help: 'What fails together with this node, such as a rack or a data centre; copies of a range are spread over zones first.',
+  },
   durability: {
     kind: 'choice',
     flag: 'durability',

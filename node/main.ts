@@ -109,7 +109,7 @@ async function start(ctx: MainContext): Promise<Running> {
   node.start();
   const discovery = await openDiscovery({ choice, clock, random, logger });
   // While the coordination is away the node serves on with what it has.
-  const registration = discovery.register({ service: 'node', ident, address, meta: { incarnation: storage.incarnation } });
+  const registration = discovery.register({ service: 'node', ident, address, meta: { incarnation: storage.incarnation, ...(config.zone === '' ? {} : { zone: config.zone }) } });
   registration.catch((thrown: unknown) => {
     if (!ctx.stopping.aborted) ctx.fail(thrown);
   });

@@ -20,6 +20,9 @@ const placement = (index: number): fc.Arbitrary<PlacementRecord> =>
     lost: fc.boolean(),
     incarnation: fc.option(text, { nil: undefined }),
     failed: fc.option(text, { nil: undefined }),
+    relieves: fc.option(fc.nat(), { nil: undefined }),
+    promote: fc.boolean(),
+    outdated: fc.boolean(),
   });
 const record: fc.Arbitrary<RangeRecord> = fc
   .record({
@@ -34,8 +37,10 @@ const record: fc.Arbitrary<RangeRecord> = fc
     placements: fc.tuple(placement(0), placement(1)).chain((both) => fc.subarray(both)),
     abort: fc.option(text, { nil: undefined }),
     rounds: fc.nat(),
+    holder: fc.option(fc.nat(), { nil: undefined }),
+    fork: fc.nat(),
   })
-  .map((fields) => ({ ...fields, primary: fields.placements[0]?.index }))
+  .map((fields) => ({ ...fields, primary: fields.placements[0]?.index, insync: fields.placements.map((p) => p.index) }))
   .filter((range) => !isEmpty(range));
 
 const range = newRange({ id: 7, start: keyFromText('a'), end: keyFromText('m') }, { placements: [newPlacement(0, '5200')], primary: 0 });

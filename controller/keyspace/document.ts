@@ -30,12 +30,17 @@ export function printDocument(range: RangeRecord): string {
     parents: range.parents,
     children: range.children,
     primary: range.primary,
+    holder: range.holder,
+    insync: range.insync,
+    fork: range.fork === 0 ? undefined : range.fork,
     abort: range.abort,
     rounds: range.rounds === 0 ? undefined : range.rounds,
     placements: range.placements.map((p) => ({
       ...p,
       named: p.named || undefined,
       initial: p.initial || undefined,
+      promote: p.promote || undefined,
+      outdated: p.outdated || undefined,
       lost: p.lost || undefined,
     })),
   });
@@ -69,20 +74,28 @@ export function parseDocument(key: string, text: string): RangeRecord {
   const indexes = new Set(range.placements.map((p) => p.index));
   if (indexes.size !== range.placements.length) throw damaged('two placements have one index');
   if (range.primary !== undefined && !indexes.has(range.primary)) throw damaged('its primary is not among its placements');
+  if (range.insync.some((index) => !indexes.has(index))) throw damaged('a copy in sync is not among its placements');
   return range;
 }
 
 function readRange(fields: Fields): RangeRecord {
   const id = fields.count('id');
+  const established = fields.flag('established');
+  const primary = fields.optionalCount('primary');
+  // A document from before there were replicas: whoever is primary has it all.
+  const alone = established && primary !== undefined ? [primary] : [];
   return newRange(
     { id, start: fields.bound('start'), end: fields.bound('end') },
     {
       state: fields.oneOf('state', RANGE_STATES),
       epoch: fields.count('epoch'),
-      established: fields.flag('established'),
+      established,
       parents: fields.counts('parents'),
       children: fields.counts('children'),
-      primary: fields.optionalCount('primary'),
+      primary,
+      holder: fields.optionalCount('holder'),
+      insync: fields.optionalCounts('insync') ?? alone,
+      fork: fields.optionalCount('fork') ?? 0,
       abort: fields.optionalText('abort'),
       rounds: fields.optionalCount('rounds') ?? 0,
       placements: fields.objects('placements').map(readPlacement),
@@ -98,6 +111,9 @@ function readPlacement(fields: Fields): PlacementRecord {
     initial: fields.flag('initial'),
     incarnation: fields.optionalText('incarnation'),
     failed: fields.optionalText('failed'),
+    relieves: fields.optionalCount('relieves'),
+    promote: fields.flag('promote'),
+    outdated: fields.flag('outdated'),
     lost: fields.flag('lost'),
   });
 }
@@ -125,6 +141,10 @@ class Fields {
 
   counts(name: string): number[] {
     return this.list(name).map((value, i) => this.asCount(value, `${name}[${i}]`));
+  }
+
+  optionalCounts(name: string): number[] | undefined {
+    return this.object[name] === undefined ? undefined : this.counts(name);
   }
 
   text(name: string): string {

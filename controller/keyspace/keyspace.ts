@@ -4,7 +4,7 @@ import { NO_KEY } from '../../model/key.js';
 import { type NodeIdent, type RangeId, formatRange } from '../../model/range.js';
 import { AppError } from '../../runtime/errors.js';
 import { documentKey, parseDocument, printDocument } from './document.js';
-import { type RangeRecord, newRange } from './record.js';
+import { type PlacementRecord, type RangeRecord, isWanted, newRange } from './record.js';
 import { NODE_DOCUMENTS, NO_WISH, type NodeWish, type WishChange, isEmptyWish, parseWish, printWish, wishKey } from './wish.js';
 
 /** A record's new value, or its removal. */
@@ -38,6 +38,7 @@ export class Keyspace implements KeyspaceView {
   private readonly records = new Map<RangeId, RangeRecord>();
   private readonly nodes = new Map<NodeIdent, Set<RangeId>>();
   private readonly homeless = new Set<RangeId>();
+  private readonly repairs = new Set<RangeId>();
   private readonly wishes = new Map<NodeIdent, NodeWish>();
   private highest = 0;
 
@@ -111,6 +112,11 @@ export class Keyspace implements KeyspaceView {
     return this.homeless;
   }
 
+  /** The ranges of which a copy is being made, so that none is missing. */
+  get repairing(): ReadonlySet<RangeId> {
+    return this.repairs;
+  }
+
   /** What operators want of a node. */
   wish(node: NodeIdent): NodeWish {
     return this.wishes.get(node) ?? NO_WISH;
@@ -140,6 +146,7 @@ export class Keyspace implements KeyspaceView {
     this.records.set(record.id, record);
     this.highest = Math.max(this.highest, record.id);
     if (record.state === 'Active' && record.placements.length === 0) this.homeless.add(record.id);
+    if (record.placements.some((placement) => isRepair(record, placement))) this.repairs.add(record.id);
     for (const { node } of record.placements) {
       const ids = this.nodes.get(node);
       if (ids) ids.add(record.id);
@@ -154,6 +161,7 @@ export class Keyspace implements KeyspaceView {
 
   private unindex(id: RangeId): void {
     this.homeless.delete(id);
+    this.repairs.delete(id);
     for (const { node } of this.records.get(id)?.placements ?? []) {
       const ids = this.nodes.get(node);
       ids?.delete(id);
@@ -179,6 +187,11 @@ export function isUnderWay(range: RangeRecord, keyspace: KeyspaceView): boolean 
 /** History that nothing needs any more. */
 export function isPrunable(range: RangeRecord, nextId: RangeId): boolean {
   return range.state === 'Obsolete' && range.placements.length === 0 && range.id !== nextId - 1;
+}
+
+/** It is being copied, to be one more follower. */
+function isRepair(range: RangeRecord, placement: PlacementRecord): boolean {
+  return range.state === 'Active' && range.established && placement.state === 'Pending' && placement.replaces === undefined && placement.index !== range.primary && isWanted(placement);
 }
 
 export function firstRange(): RangeRecord {

@@ -21,6 +21,16 @@ export interface PlacementRecord {
   readonly incarnation: string | undefined;
   /** Why it was given up. It is dropped as soon as another copy is known to be active. */
   readonly failed: string | undefined;
+  /** The placement it takes over from as primary, which stays as a follower; until it is active, that one may hold the write token. */
+  readonly relieves: number | undefined;
+  /** Made primary by a fail-over: it makes the write token from its own log. Cleared once it is active. */
+  readonly promote: boolean;
+  /**
+   * It was lost as primary, and a fail-over went past it: what it has counts only as far
+   * as the new primary has it too. Cleared once it is in sync. Dropped by force, and
+   * remembered until its node confirmed that or lost its disk.
+   */
+  readonly outdated: boolean;
   /** An operator gave up what it holds: dropped by force, and remembered until its node confirmed that or lost its disk. */
   readonly lost: boolean;
 }
@@ -37,6 +47,15 @@ export interface RangeRecord extends RangeMeta {
   readonly placements: readonly PlacementRecord[];
   /** The index of the one placement that is to be active; undefined while nobody is to be. */
   readonly primary: number | undefined;
+  /** The index of the one that was last to be active, while nobody is to be. */
+  readonly holder: number | undefined;
+  /**
+   * The indexes of the copies in sync, the primary always among them: each has every
+   * write that was acknowledged. Always a part of those that the primary waits for.
+   */
+  readonly insync: readonly number[];
+  /** The epoch of the last fail-over: what activations older than it wrote, and their rights to write, count for nothing. 0 when there was none. */
+  readonly fork: number;
   /** On parents: why the split or join under way is being taken back. */
   readonly abort: string | undefined;
   /** How often a part of the operation under way was begun again. */
@@ -55,6 +74,9 @@ export function newRange(meta: RangeMeta, more: Partial<RangeRecord> = {}): Rang
     children: [],
     placements: [],
     primary: undefined,
+    holder: undefined,
+    insync: [],
+    fork: 0,
     abort: undefined,
     rounds: 0,
     ...more,
@@ -71,6 +93,9 @@ export function newPlacement(index: number, node: NodeIdent, more: Partial<Place
     initial: false,
     incarnation: undefined,
     failed: undefined,
+    relieves: undefined,
+    promote: false,
+    outdated: false,
     lost: false,
     ...more,
   };
@@ -86,6 +111,24 @@ export function placementOn(range: RangeRecord, node: NodeIdent): PlacementRecor
 
 export function primaryOf(range: RangeRecord): PlacementRecord | undefined {
   return placementAt(range, range.primary);
+}
+
+/** With another primary, and no other copy in sync than `insync`. */
+export function withPrimary(range: RangeRecord, primary: number, insync: readonly number[] = [primary]): RangeRecord {
+  return { ...range, primary, holder: undefined, insync: sortedIndexes([...insync, primary]) };
+}
+
+export function sortedIndexes(indexes: readonly number[]): number[] {
+  return [...new Set(indexes)].sort((a, b) => a - b);
+}
+
+export function isInSync(range: RangeRecord, placement: PlacementRecord): boolean {
+  return range.insync.includes(placement.index);
+}
+
+/** What it holds was given up: nobody waits for it, and nothing that it says of it counts. */
+export function isGivenUp(placement: PlacementRecord): boolean {
+  return placement.state === 'Dropped' && (placement.lost || placement.outdated);
 }
 
 /** Neither given up nor being dropped. */
@@ -105,5 +148,10 @@ export function withPlacement(range: RangeRecord, placement: PlacementRecord): R
 }
 
 export function withoutPlacement(range: RangeRecord, index: number): RangeRecord {
-  return { ...range, placements: range.placements.filter((p) => p.index !== index) };
+  return {
+    ...range,
+    placements: range.placements.filter((p) => p.index !== index),
+    insync: range.insync.filter((i) => i !== index),
+    holder: range.holder === index ? undefined : range.holder,
+  };
 }

@@ -1,6 +1,7 @@
 import type { NodeIdent, RangeId } from '../../model/range.js';
-import { type RangeRecord, placementOn } from '../keyspace/record.js';
+import { type RangeRecord, isWanted, placementOn } from '../keyspace/record.js';
 import { type RosterNode, copyKey, isReachable } from '../roster/roster.js';
+import type { Draft } from './draft.js';
 import type { World } from './types.js';
 
 export type Choice =
@@ -29,8 +30,34 @@ export function isDraining(world: World, node: RosterNode): boolean {
   return node.wantDrain || world.keyspace.wish(node.ident).drain;
 }
 
-/** The node with the fewest placements, then the fewest keys, then the first by name. */
-export function choose(world: World, range: RangeRecord, isAvoided: (range: RangeId, node: NodeIdent) => boolean): Choice {
+export interface Wishes {
+  readonly isAvoided: (range: RangeId, node: NodeIdent) => boolean;
+  /** How many placements a node has or is to have. */
+  readonly countOn: (node: NodeIdent) => number;
+  /** The placement whose place it is to take, which therefore does not count. */
+  readonly replacing?: number | undefined;
+}
+
+/** The choice as a strategy makes it, which knows what else was decided in this pass. */
+export function chooseIn(draft: Draft, range: RangeRecord, replacing?: number): Choice {
+  return choose(draft.world, range, {
+    isAvoided: (id, node) => draft.isAvoided(id, node),
+    countOn: (node) => draft.countOn(node),
+    replacing,
+  });
+}
+
+/** The choice as it would be made now. */
+export function chooseNow(world: World, range: RangeRecord, replacing?: number): Choice {
+  return choose(world, range, { isAvoided: () => false, countOn: (node) => world.keyspace.on(node).size, replacing });
+}
+
+/**
+ * The node in the zone with the fewest other copies of the range, then with the
+ * fewest placements, then with the fewest keys, then the first by name.
+ */
+function choose(world: World, range: RangeRecord, { isAvoided, countOn, replacing }: Wishes): Choice {
+  const zones = zonesOf(world, range, replacing);
   const refusals: string[] = [];
   let best: RosterNode | undefined;
   for (const node of world.roster.nodes.values()) {
@@ -38,14 +65,27 @@ export function choose(world: World, range: RangeRecord, isAvoided: (range: Rang
     const avoidedUntil = world.roster.avoidedUntilMs.get(copyKey(range.id, node.ident)) ?? 0;
     if (!choice.allowed) refusals.push(choice.because);
     else if (avoidedUntil > world.nowMs || isAvoided(range.id, node.ident)) refusals.push(`${node.ident} failed to take it a moment ago`);
-    else if (!best || isBetter(world, node, best)) best = node;
+    else if (!best || isBetter(node, best, zones, countOn)) best = node;
   }
   if (best) return { allowed: true, node: best };
   return { allowed: false, because: refusals.length === 0 ? 'there are no nodes' : refusals.sort().slice(0, 5).join(', ') };
 }
 
-function isBetter(world: World, a: RosterNode, b: RosterNode): boolean {
-  const byCount = world.keyspace.on(a.ident).size - world.keyspace.on(b.ident).size;
+/** How many copies of the range are in each zone. Nodes that name none share one. */
+export function zonesOf(world: World, range: RangeRecord, except?: number): ReadonlyMap<string, number> {
+  const zones = new Map<string, number>();
+  for (const placement of range.placements) {
+    if (placement.index === except || !isWanted(placement)) continue;
+    const zone = world.roster.nodes.get(placement.node)?.zone ?? '';
+    zones.set(zone, (zones.get(zone) ?? 0) + 1);
+  }
+  return zones;
+}
+
+function isBetter(a: RosterNode, b: RosterNode, zones: ReadonlyMap<string, number>, countOn: (node: NodeIdent) => number): boolean {
+  const byZone = (zones.get(a.zone ?? '') ?? 0) - (zones.get(b.zone ?? '') ?? 0);
+  if (byZone !== 0) return byZone < 0;
+  const byCount = countOn(a.ident) - countOn(b.ident);
   if (byCount !== 0) return byCount < 0;
   const byKeys = keysOf(a) - keysOf(b);
   return byKeys !== 0 ? byKeys < 0 : a.ident < b.ident;

@@ -1,10 +1,10 @@
 import type { Step } from '../../model/notation.js';
-import type { RangeId } from '../../model/range.js';
+import type { NodeIdent, RangeId } from '../../model/range.js';
 import { type PlacementState, type RangeState, canBecome } from '../../model/states.js';
 import { assert } from '../../runtime/errors.js';
 import type { ChangeGroup, KeyspaceView } from '../keyspace/keyspace.js';
-import { type PlacementRecord, type RangeRecord, placementAt, withPlacement, withoutPlacement } from '../keyspace/record.js';
-import type { Avoidance, Decision, Ended, Problem, WantedCommand, World } from './types.js';
+import { type PlacementRecord, type RangeRecord, placementAt, sortedIndexes, withPlacement, withoutPlacement } from '../keyspace/record.js';
+import type { Avoidance, Decision, Ended, Notice, Problem, WantedCommand, World } from './types.js';
 
 /**
  * The world with the decisions of this pass so far laid over it. Strategies read
@@ -22,6 +22,9 @@ export class Draft implements KeyspaceView {
   private readonly ended: Ended[] = [];
   private readonly avoided: Avoidance[] = [];
   private readonly problems: Problem[] = [];
+  private readonly notices: Notice[] = [];
+  private readonly given = new Map<NodeIdent, number>();
+  private readonly repairs = new Set<RangeId>();
   private wakeAtMs: number | undefined;
   private readonly again: RangeId[] = [];
 
@@ -59,7 +62,36 @@ export class Draft implements KeyspaceView {
 
   add(id: RangeId, placement: PlacementRecord): void {
     this.decide(withPlacement(this.range(id), placement));
+    this.given.set(placement.node, (this.given.get(placement.node) ?? 0) + 1);
     this.steps.push({ range: id, placement, from: 'New', to: placement.state });
+  }
+
+  /** How many placements the node has, with those that were decided in this pass. */
+  countOn(node: NodeIdent): number {
+    return this.world.keyspace.on(node).size + (this.given.get(node) ?? 0);
+  }
+
+  /** A copy that is missing is to be made; its range counts against how many are repaired at once. */
+  addRepair(id: RangeId, placement: PlacementRecord): void {
+    if (!this.world.keyspace.repairing.has(id)) this.repairs.add(id);
+    this.add(id, placement);
+  }
+
+  /** Whether one more range may have copies made now. */
+  mayRepair(id: RangeId): boolean {
+    const { repairing } = this.world.keyspace;
+    return repairing.has(id) || this.repairs.has(id) || repairing.size + this.repairs.size < this.world.tuning.repairsMax;
+  }
+
+  /** Changes who is in sync, and says so. */
+  setInSync(id: RangeId, insync: readonly number[]): void {
+    const before = this.range(id);
+    this.decide({ ...before, insync: sortedIndexes(insync) });
+    for (const placement of before.placements) {
+      const was = before.insync.includes(placement.index);
+      const is = insync.includes(placement.index);
+      if (was !== is) this.steps.push({ range: id, placement, from: was ? 'InSync' : 'Learner', to: is ? 'InSync' : 'Learner' });
+    }
   }
 
   /** Changes what stands in a placement beside its state. */
@@ -127,6 +159,10 @@ export class Draft implements KeyspaceView {
     this.problems.push(problem);
   }
 
+  notice(range: RangeId, text: string): void {
+    this.notices.push({ range, text });
+  }
+
   lookAgain(id: RangeId): void {
     this.again.push(id);
   }
@@ -154,6 +190,7 @@ export class Draft implements KeyspaceView {
       ended: this.ended,
       avoid: this.avoided,
       problems: this.problems,
+      notices: this.notices,
       wakeAtMs: this.wakeAtMs,
       again: this.again,
     };

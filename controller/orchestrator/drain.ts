@@ -2,7 +2,7 @@ import type { NodeIdent, RangeId } from '../../model/range.js';
 import type { KeyspaceView } from '../keyspace/keyspace.js';
 import { freeIndex, newPlacement, placementOn, primaryOf } from '../keyspace/record.js';
 import { type Roster, type RosterNode, copyKey } from '../roster/roster.js';
-import { type Choice, choose, isDraining } from './choose.js';
+import { chooseIn, chooseNow, isDraining } from './choose.js';
 import type { Draft } from './draft.js';
 import { movingTo } from './move.js';
 import { busyWith } from './request.js';
@@ -29,7 +29,7 @@ export function drain(draft: Draft, node: RosterNode): void {
   if (ids.some((id) => leavingOf(draft, world.roster, id, node.ident).kind === 'moving')) return;
   for (const id of ids) {
     if (leavingOf(draft, world.roster, id, node.ident).kind !== 'ready') continue;
-    const choice = choose(world, draft.range(id), (r, n) => draft.isAvoided(r, n));
+    const choice = chooseIn(draft, draft.range(id), draft.range(id).primary);
     if (choice.allowed) {
       beginMove(draft, id, choice.node);
       return;
@@ -126,6 +126,6 @@ function explained(world: World, id: RangeId, node: NodeIdent): Leaving {
   const leaving = leavingOf(world.keyspace, world.roster, id, node);
   const range = world.keyspace.get(id);
   if (leaving.kind !== 'ready' || !range) return leaving;
-  const choice: Choice = choose(world, range, () => false);
+  const choice = chooseNow(world, range, range.primary);
   return choice.allowed ? leaving : waiting(`no node can take it: ${choice.because}`);
 }

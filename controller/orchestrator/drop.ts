@@ -2,7 +2,7 @@ import type { RangeId } from '../../model/range.js';
 import type { RemoteRange, RosterNode } from '../roster/roster.js';
 import { attemptOf, isReachable } from '../roster/roster.js';
 import { isPrunable } from '../keyspace/keyspace.js';
-import { type PlacementRecord, placementOn } from '../keyspace/record.js';
+import { type PlacementRecord, isGivenUp, placementOn } from '../keyspace/record.js';
 import type { Draft } from './draft.js';
 import { isDropConfirmed } from './orders.js';
 import { isStranger, look } from './sight.js';
@@ -18,7 +18,7 @@ export function forgetDropped(draft: Draft, id: RangeId): void {
   for (const placement of range.placements) {
     if (placement.state !== 'Dropped') continue;
     const sight = look(draft.world.roster, range, placement);
-    const isGone = sight.kind === 'gone' && (!placement.lost || isDiskGone(draft, placement));
+    const isGone = sight.kind === 'gone' && (!isGivenUp(placement) || isDiskGone(draft, placement));
     if (isGone || (sight.kind === 'here' && isDropConfirmed(draft, range, placement))) {
       draft.removed(id, placement.index);
     }

@@ -7,7 +7,7 @@ import {
   newPlacement,
   primaryOf,
 } from '../keyspace/record.js';
-import { choose } from './choose.js';
+import { chooseIn } from './choose.js';
 import type { Draft } from './draft.js';
 import { type Family, bumpTogether, nextEpoch } from './epochs.js';
 import { failure, isServed, isServedAgain } from './orders.js';
@@ -171,7 +171,7 @@ export function finishWhenServed(draft: Draft, family: Family): boolean {
 /** Gives a child without a wanted placement one on another node; the reason when there is none. */
 export function placeChild(draft: Draft, id: RangeId): string | undefined {
   const child = draft.range(id);
-  const choice = choose(draft.world, child, (r, n) => draft.isAvoided(r, n));
+  const choice = chooseIn(draft, child);
   if (!choice.allowed) return `no node can take R${id}: ${choice.because}`;
   bumpTogether(draft, id);
   draft.add(id, newPlacement(freeIndex(child), choice.node.ident, { incarnation: choice.node.incarnation }));

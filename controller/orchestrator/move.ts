@@ -1,9 +1,12 @@
 import type { RangeId } from '../../model/range.js';
-import { type PlacementRecord, type RangeRecord, freeIndex, isWanted, newPlacement, placementAt, primaryOf } from '../keyspace/record.js';
-import { choose } from './choose.js';
+import { type PlacementRecord, type RangeRecord, freeIndex, isInSync, isWanted, newPlacement, placementAt, primaryOf, withPrimary } from '../keyspace/record.js';
+import { chooseIn } from './choose.js';
 import type { Draft } from './draft.js';
-import { failure, isServedAgain, mayHoldFirstData, prepareFailure } from './orders.js';
+import { isReplicated } from './members.js';
+import { failure, isServed, isServedAgain, mayHoldFirstData, prepareFailure } from './orders.js';
+import { dropCopy } from './replicate.js';
 import { isActive, isReady, look } from './sight.js';
+import { beginTransfer } from './transfer.js';
 
 /**
  * Move: Prepare(D) → Deactivate(S) → Activate(D) → Drop(S)
@@ -21,6 +24,7 @@ export function move(draft: Draft, id: RangeId): void {
     const range = draft.range(id);
     const placement = placementAt(range, index);
     if (!placement || placement.state === 'Dropped') continue;
+    if (placement.relieves !== undefined) continue;
     if (placement.failed !== undefined) finishRollback(draft, range, placement);
     else if (placement.replaces !== undefined) advance(draft, range, placement, placement.replaces);
   }
@@ -30,7 +34,10 @@ function advance(draft: Draft, range: RangeRecord, destination: PlacementRecord,
   const source = placementAt(range, replaces);
   if (!source || source.state === 'Dropped') {
     if (range.primary === destination.index) draft.mark(range.id, destination.index, { replaces: undefined });
+    else if (isReplicated(draft.world, range)) draft.mark(range.id, destination.index, { replaces: undefined });
     else giveUp(draft, range, destination, 'what it was to replace is gone');
+  } else if (isReplicated(draft.world, range)) {
+    replaceCopy(draft, range, source, destination);
   } else if (range.primary === source.index) {
     prepare(draft, range, source, destination);
   } else if (range.primary === destination.index) {
@@ -52,7 +59,31 @@ function prepare(draft: Draft, range: RangeRecord, source: PlacementRecord, dest
     draft.wait(range.id, `waits for ${source.node}, which has its newest data`);
     return;
   }
-  draft.decide({ ...range, primary: destination.index, epoch: range.epoch + 1 });
+  draft.decide({ ...withPrimary(range, destination.index), epoch: range.epoch + 1 });
+}
+
+/**
+ * With replicas the destination is first brought in sync. A follower's place is then
+ * taken at once, a primary's by a transfer. There is a copy more meanwhile, never one less.
+ */
+function replaceCopy(draft: Draft, range: RangeRecord, source: PlacementRecord, destination: PlacementRecord): void {
+  const { id } = range;
+  const sight = look(draft.world.roster, range, destination);
+  if (isInSync(range, destination)) {
+    if (range.primary !== source.index) retire(draft, range, source, destination);
+    else if (range.placements.every((p) => p.failed === undefined)) beginTransfer(draft, id, destination.index);
+    return;
+  }
+  if (range.primary === destination.index) return;
+  const because = sight.kind === 'gone' ? sight.because : prepareFailure(draft, range, destination);
+  if (because !== undefined) giveUp(draft, range, destination, because);
+  else if (sight.kind === 'here' && sight.state === 'Inactive') draft.wait(id, `${destination.node} is catching up, to take the place of ${source.node}`);
+}
+
+function retire(draft: Draft, range: RangeRecord, source: PlacementRecord, destination: PlacementRecord): void {
+  if (!isServed(draft, range.id)) return;
+  draft.mark(range.id, destination.index, { replaces: undefined });
+  dropCopy(draft, range.id, source);
 }
 
 function giveUp(draft: Draft, range: RangeRecord, destination: PlacementRecord, because: string): void {
@@ -65,7 +96,7 @@ function giveUp(draft: Draft, range: RangeRecord, destination: PlacementRecord, 
     draft.end({ kind: 'move', ranges: [id], because });
     return;
   }
-  const choice = choose(draft.world, draft.range(id), (r, n) => draft.isAvoided(r, n));
+  const choice = chooseIn(draft, draft.range(id), destination.replaces);
   if (!choice.allowed) {
     draft.end({ kind: 'move', ranges: [id], because: `${because}; no other node can take it: ${choice.because}` });
     return;
@@ -93,7 +124,7 @@ function handOver(draft: Draft, range: RangeRecord, source: PlacementRecord, des
   if (because === undefined) return;
   draft.avoid(id, destination.node);
   draft.mark(id, destination.index, { failed: because, replaces: undefined });
-  draft.decide({ ...draft.range(id), primary: source.index, epoch: range.epoch + 1 });
+  draft.decide({ ...withPrimary(draft.range(id), source.index), epoch: range.epoch + 1 });
   finishRollback(draft, draft.range(id), { ...destination, failed: because });
 }
 
@@ -124,11 +155,11 @@ function finishRollback(draft: Draft, range: RangeRecord, destination: Placement
   if (!source || !isActive(look(draft.world.roster, range, destination))) return;
   const kept = { ...destination, failed: undefined, replaces: source.index };
   draft.mark(id, destination.index, { failed: undefined, replaces: source.index });
-  draft.decide({ ...draft.range(id), primary: destination.index, epoch: range.epoch + 1 });
+  draft.decide({ ...withPrimary(draft.range(id), destination.index), epoch: range.epoch + 1 });
   handOver(draft, draft.range(id), source, kept);
 }
 
 /** The destination of a move under way, if there is one. */
 export function movingTo(range: RangeRecord): PlacementRecord | undefined {
-  return range.placements.find((p) => (isWanted(p) && p.replaces !== undefined) || (p.failed !== undefined && p.state !== 'Dropped'));
+  return range.placements.find((p) => (isWanted(p) && (p.replaces !== undefined || p.relieves !== undefined)) || (p.failed !== undefined && p.state !== 'Dropped'));
 }

@@ -1,6 +1,6 @@
 import type { RangeId } from '../../model/range.js';
 import type { PlacementState } from '../../model/states.js';
-import { type PlacementRecord, type RangeRecord } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, isInSync } from '../keyspace/record.js';
 import type { Draft } from './draft.js';
 import { type Sight, look } from './sight.js';
 
@@ -59,5 +59,5 @@ function nextState(range: RangeRecord, placement: PlacementRecord, sight: Sight)
 
 /** The copy was never the only one, so nothing is lost when it is prepared from the start. */
 function mayBeginAgain(range: RangeRecord, placement: PlacementRecord): boolean {
-  return placement.failed === undefined && (range.primary !== placement.index || !range.established);
+  return placement.failed === undefined && (range.primary !== placement.index || !range.established) && (range.insync.length < 2 || !isInSync(range, placement));
 }

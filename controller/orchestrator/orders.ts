@@ -1,12 +1,13 @@
 import type { RangeId } from '../../model/range.js';
-import type { Parent } from '../../model/report.js';
+import type { Membership, Parent } from '../../model/report.js';
 import { type Command, remoteTransition } from '../../model/states.js';
-import { type PlacementRecord, type RangeRecord, primaryOf } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, isGivenUp, primaryOf } from '../keyspace/record.js';
 import { type Attempt, type RosterNode, attemptOf } from '../roster/roster.js';
 import type { Draft } from './draft.js';
 import { bumpTogether } from './epochs.js';
 import { type Sight, isActive, look } from './sight.js';
-import { fetchFrom, rivals, tokenHolders } from './sources.js';
+import { forkOf, isReplicated, membershipFor } from './members.js';
+import { fetchFrom, mayHoldToken, rivals, tokenHolders } from './sources.js';
 
 /*
  * Commands follow from the records and the reports alone: the one placement that is
@@ -36,12 +37,17 @@ function orderPlacement(draft: Draft, range: RangeRecord, placement: PlacementRe
     return;
   }
   if (placement.failed !== undefined) return;
-  if (placement.state === 'Pending') orderPrepare(draft, range, placement, sight);
+  if (placement.state === 'Pending') {
+    orderPrepare(draft, range, placement, sight);
+    if (sight.state === 'Preparing') orderFollow(draft, range, placement, sight);
+  }
   else if (isPrimary && (sight.state === 'Inactive' || isUnderWay(draft, range, placement, sight, 'Activate'))) orderActivate(draft, range, placement, sight.node);
   else if (isPrimary && sight.state === 'Active' && isTakingBack(draft, range) && !isFenced(draft, range, placement, sight)) {
     orderActivate(draft, range, placement, sight.node);
-  } else if (isPrimary && placement.state === 'Missing') draft.wait(range.id, `${placement.node} no longer has it`);
-  else if (isPrimary && sight.state !== 'Active') draft.wait(range.id, `${placement.node} is ${sight.state}`);
+  } else if (isPrimary && sight.state === 'Active') orderMembers(draft, range, placement, sight);
+  else if (!isPrimary && isReplicated(draft.world, range)) orderFollow(draft, range, placement, sight);
+  else if (isPrimary && placement.state === 'Missing') draft.wait(range.id, `${placement.node} no longer has it`);
+  else if (isPrimary) draft.wait(range.id, `${placement.node} is ${sight.state}`);
 }
 
 /** It was sent and the node is at it: wanted on, so that its answer is waited for and counted. */
@@ -74,7 +80,31 @@ function orderPrepare(draft: Draft, range: RangeRecord, placement: PlacementReco
   send(draft, range, placement, sight.node, 'Prepare', {
     parents: fetchFrom(draft, draft.world.roster, range, placement),
     initial: mayStartEmpty(range),
+    membership: forkOf(draft.world, range),
   });
+}
+
+/** A copy that follows somebody else than the primary, or nobody, is told whom to follow. */
+function orderFollow(draft: Draft, range: RangeRecord, placement: PlacementRecord, sight: Sight & { kind: 'here' }): void {
+  const replica = sight.report?.replica;
+  const primary = primaryOf(range);
+  if (!replica || !primary || primary === placement || !(isServed(draft, range.id) || primary.promote)) return;
+  if (sight.state !== 'Inactive' && sight.state !== 'Preparing') return;
+  if (!isReplicated(draft.world, range) || replica.source === draft.world.roster.nodes.get(primary.node)?.address) return;
+  sendAgain(draft, range, placement, sight.node, 'Prepare', {
+    parents: fetchFrom(draft, draft.world.roster, range, placement),
+    initial: false,
+    membership: forkOf(draft.world, range),
+  });
+}
+
+/** A primary that acts by an older decision is told the newest. */
+function orderMembers(draft: Draft, range: RangeRecord, placement: PlacementRecord, sight: Sight & { kind: 'here' }): void {
+  const replica = sight.report?.replica;
+  if (!replica || replica.configEpoch >= range.epoch || !isReplicated(draft.world, range)) return;
+  const told = membershipFor(draft.world, range, placement);
+  if (!told.known) draft.wait(range.id, told.because);
+  else sendAgain(draft, range, placement, sight.node, 'Activate', { parents: [], initial: false, membership: told.membership });
 }
 
 /** The ranges that a copy is fetched from, which have to be active for that. */
@@ -97,12 +127,14 @@ export function mayStartEmpty(range: RangeRecord): boolean {
 }
 
 function orderActivate(draft: Draft, range: RangeRecord, placement: PlacementRecord, node: RosterNode): void {
-  const obstacle = findObstacle(draft, range, placement);
+  const told = membershipFor(draft.world, range, placement);
+  const obstacle = told.known ? findObstacle(draft, range, placement) : { because: told.because, forbids: true };
   if (obstacle !== undefined) draft.wait(range.id, obstacle.because);
   if (obstacle?.forbids === true) return;
   send(draft, range, placement, node, 'Activate', {
     parents: tokenHolders(draft, draft.world.roster, range, placement),
     initial: placement.initial,
+    membership: told.known ? told.membership : undefined,
   });
 }
 
@@ -114,6 +146,8 @@ interface Obstacle {
 
 /** Why the placement cannot be activated yet: another one is still active, or may hold what it needs. */
 function findObstacle(draft: Draft, range: RangeRecord, placement: PlacementRecord): Obstacle | undefined {
+  // It makes the write token itself, and every other one counts for nothing.
+  if (placement.promote) return undefined;
   const { roster } = draft.world;
   const own = look(roster, range, placement);
   const hasToken = own.kind === 'here' && own.report?.serving === true;
@@ -131,6 +165,8 @@ function findObstacle(draft: Draft, range: RangeRecord, placement: PlacementReco
       if (sight.state === 'Active' || sight.state === 'Activating' || sight.state === 'Deactivating') {
         return { because: `${name} is still ${sight.state}${failureOf(draft, rival.range, rival.placement)}`, forbids: true };
       }
+    } else if (!mayHoldToken(rival.range, rival.placement)) {
+      continue;
     } else if (!hasToken && mayServe(rival.placement)) {
       const because = `waits for ${name}, which may hold its newest data: ${sight.because}`;
       if (sight.kind === 'unknown' || rival.placement.failed === undefined) return { because, forbids: true };
@@ -150,9 +186,18 @@ function mayServe(placement: PlacementRecord): boolean {
 interface Payload {
   readonly parents: readonly Parent[];
   readonly initial: boolean;
+  readonly membership?: Membership | undefined;
 }
 
 const NO_PAYLOAD: Payload = { parents: [], initial: false };
+
+/** Sends a command to a copy that is where the command leads already. Until its effect shows it is repeated, slowly. */
+function sendAgain(draft: Draft, range: RangeRecord, placement: PlacementRecord, node: RosterNode, command: Command, payload: Payload): void {
+  const attempt = attemptAt(draft, range, placement, command);
+  const againMs = (attempt?.answeredMs ?? 0) + draft.world.tuning.repeatMs;
+  if (attempt?.answered !== undefined && !attempt.inFlight && againMs > draft.world.nowMs) draft.lookAgainAt(againMs);
+  else send(draft, range, placement, node, command, payload, 'quietly');
+}
 
 function send(
   draft: Draft,
@@ -160,10 +205,11 @@ function send(
   placement: PlacementRecord,
   node: RosterNode,
   command: Command,
-  payload = NO_PAYLOAD,
+  { parents, initial, membership }: Payload = NO_PAYLOAD,
+  how: 'aloud' | 'quietly' = 'aloud',
 ): void {
   const attempt = attemptAt(draft, range, placement, command);
-  if (command !== 'Drop') {
+  if (command !== 'Drop' && how === 'aloud') {
     draft.wait(range.id, `${placement.node} is to ${command.toLowerCase()} it${failureOf(draft, range, placement)}`);
   }
   if (node.link.state !== 'live') return;
@@ -178,8 +224,10 @@ function send(
     index: placement.index,
     range: { id: range.id, start: range.start, end: range.end },
     epoch: range.epoch,
-    ...payload,
-    ...(placement.lost && command === 'Drop' ? { force: true } : {}),
+    parents,
+    initial,
+    ...(membership ? { membership } : {}),
+    ...(isGivenUp(placement) && command === 'Drop' ? { force: true } : {}),
   });
 }
 

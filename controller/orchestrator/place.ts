@@ -1,6 +1,6 @@
 import type { RangeId } from '../../model/range.js';
-import { freeIndex, isWanted, newPlacement, primaryOf } from '../keyspace/record.js';
-import { choose } from './choose.js';
+import { freeIndex, isWanted, newPlacement, primaryOf, withPrimary } from '../keyspace/record.js';
+import { chooseIn } from './choose.js';
 import type { Draft } from './draft.js';
 import { failure, isDropConfirmed, mayHoldFirstData, mayStartEmpty } from './orders.js';
 import { isActive, isReady, isStranger, look } from './sight.js';
@@ -37,7 +37,7 @@ function choosePlace(draft: Draft, id: RangeId): void {
     draft.lookAgainAt(gatheredAtMs);
     return;
   }
-  const choice = choose(draft.world, range, (r, n) => draft.isAvoided(r, n));
+  const choice = chooseIn(draft, range);
   if (!choice.allowed) {
     draft.wait(id, `no node can take it: ${choice.because}`);
     return;
@@ -63,7 +63,7 @@ function settleFirst(draft: Draft, id: RangeId, index: number): void {
   if (mayHoldFirstData(range, placement)) {
     if (isActive(sight)) {
       draft.mark(id, index, { failed: undefined });
-      draft.decide({ ...draft.range(id), epoch: range.epoch + 1, primary: index });
+      draft.decide({ ...withPrimary(draft.range(id), index), epoch: range.epoch + 1 });
     } else if (isDropConfirmed(draft, range, placement)) {
       draft.become(id, index, 'Dropped', 'decided');
       draft.removed(id, index);
@@ -87,7 +87,7 @@ function giveUpUnprepared(draft: Draft, id: RangeId, index: number): void {
   draft.avoid(id, placement.node);
   draft.mark(id, index, { failed: because });
   draft.become(id, index, 'Dropped', 'decided');
-  draft.decide({ ...draft.range(id), primary: undefined, epoch: range.epoch + 1 });
+  draft.decide({ ...draft.range(id), primary: undefined, insync: [], epoch: range.epoch + 1 });
 }
 
 /** It was told to make the write token and did not say that it did. */
@@ -104,7 +104,7 @@ function giveUpUnactivated(draft: Draft, id: RangeId, index: number): void {
   if (because === undefined) return;
   draft.avoid(id, placement.node);
   draft.mark(id, index, { failed: because });
-  draft.decide({ ...draft.range(id), primary: undefined, epoch: range.epoch + 1 });
+  draft.decide({ ...draft.range(id), primary: undefined, insync: [], epoch: range.epoch + 1 });
 }
 
 /** From here on the range may hold data; that has to be on disk before the Activate goes out. */
@@ -114,7 +114,7 @@ function beginActivation(draft: Draft, id: RangeId): void {
   if (!primary || !mayStartEmpty(range) || primary.state !== 'Inactive') return;
   if (!isReady(look(draft.world.roster, range, primary))) return;
   draft.mark(id, primary.index, { initial: true });
-  draft.decide({ ...draft.range(id), established: true });
+  draft.decide({ ...withPrimary(draft.range(id), primary.index), established: true });
 }
 
 /**

@@ -3,13 +3,17 @@ import { Draft } from './draft.js';
 import { drain } from './drain.js';
 import { forgetDropped, prune, strays, sweepStray } from './drop.js';
 import { type Family, familyOf } from './epochs.js';
+import { failOver, finishPromotion } from './failover.js';
 import { kindOf } from './family.js';
+import { adjustInSync } from './insync.js';
 import { join } from './join.js';
 import { move } from './move.js';
 import { observe } from './observe.js';
 import { order } from './orders.js';
 import { place } from './place.js';
+import { replicate } from './replicate.js';
 import { split } from './split.js';
+import { transfer } from './transfer.js';
 import type { Decision, World } from './types.js';
 
 /** Which part of the world to look at. */
@@ -73,6 +77,11 @@ function reconcileFamily(draft: Draft, family: Family): void {
 function reconcileAlone(draft: Draft, id: RangeId): void {
   if (draft.range(id).state !== 'Active') return;
   place(draft, id);
+  failOver(draft, id);
+  finishPromotion(draft, id);
+  adjustInSync(draft, id);
+  transfer(draft, id);
   move(draft, id);
+  replicate(draft, id);
   observe(draft, id);
 }

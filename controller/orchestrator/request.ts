@@ -8,7 +8,7 @@ import { type Keyspace, type KeyspaceView, type RecordChange, isUnderWay } from 
 import { type PlacementRecord, type RangeRecord, freeIndex, newPlacement, newRange, placementOn, primaryOf, withPlacement } from '../keyspace/record.js';
 import type { WishChange } from '../keyspace/wish.js';
 import type { RosterNode } from '../roster/roster.js';
-import { choose, mayTake, mayTakeAny } from './choose.js';
+import { chooseNow, mayTake, mayTakeAny } from './choose.js';
 import { movingTo } from './move.js';
 import { isActive, look } from './sight.js';
 import type { World } from './types.js';
@@ -76,7 +76,7 @@ export function planMove(world: World, request: MoveRequest): Plan | Refusal {
   const free = findFree(world, request.range);
   if (!free.allowed) return free;
   const { range, primary } = free;
-  const to = request.node === undefined ? chooseOther(world, range) : findTaker(world, range, request.node);
+  const to = request.node === undefined ? chooseOther(world, range, primary.index) : findTaker(world, range, request.node);
   if (!to.allowed) return to;
   const destination = newPlacement(freeIndex(range), to.node.ident, {
     replaces: primary.index,
@@ -247,8 +247,8 @@ export function busyWith(keyspace: KeyspaceView, range: RangeRecord): string | u
 
 type Taker = { readonly allowed: true; readonly node: RosterNode };
 
-function chooseOther(world: World, range: RangeRecord): Taker | Refusal {
-  const choice = choose(world, range, () => false);
+function chooseOther(world: World, range: RangeRecord, replacing: number): Taker | Refusal {
+  const choice = chooseNow(world, range, replacing);
   return choice.allowed ? choice : refuse(`no node can take R${range.id}: ${choice.because}`);
 }
 

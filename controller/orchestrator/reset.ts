@@ -47,12 +47,14 @@ function restarted(range: RangeRecord): RangeRecord {
     established: false,
     parents: [],
     primary: undefined,
+    holder: undefined,
+    insync: [],
     placements: range.placements.map((p) => (p.state === 'Dropped' ? p : givenUp(p))),
   };
 }
 
 function givenUp(placement: PlacementRecord): PlacementRecord {
-  return { ...placement, state: 'Dropped', replaces: undefined, initial: false, lost: true, failed: 'an operator gave it up' };
+  return { ...placement, state: 'Dropped', replaces: undefined, initial: false, relieves: undefined, promote: false, outdated: false, lost: true, failed: 'an operator gave it up' };
 }
 
 /** Why the copy forbids the reset: it has the data, or may have. */

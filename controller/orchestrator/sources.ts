@@ -1,6 +1,7 @@
 import type { Parent, ParentPlacement } from '../../model/report.js';
+import type { PlacementState } from '../../model/states.js';
 import type { KeyspaceView } from '../keyspace/keyspace.js';
-import type { PlacementRecord, RangeRecord } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, isWanted, placementAt } from '../keyspace/record.js';
 import type { Roster } from '../roster/roster.js';
 
 /**
@@ -37,16 +38,40 @@ export function fetchFrom(keyspace: KeyspaceView, roster: Roster, range: RangeRe
     range: { id: holder.id, start: holder.start, end: holder.end },
     parents: holder.parents,
     placements: copies.filter((c) => c.range.id === holder.id).flatMap((c) => told(roster, c)),
+    ...(holder.fork === 0 ? {} : { fork: holder.fork }),
   }));
 }
 
-/** Who may hold the write token: as {@link fetchFrom}, without ranges that have no copy. */
+/**
+ * Who may hold the write token: as {@link fetchFrom}, without ranges that have no copy,
+ * and without copies that only ever followed, unless they are beside this one.
+ */
 export function tokenHolders(keyspace: KeyspaceView, roster: Roster, range: RangeRecord, placement: PlacementRecord): Parent[] {
-  return fetchFrom(keyspace, roster, range, placement).filter((parent) => parent.placements.length > 0);
+  const holders = rivals(keyspace, range, placement).filter((c) => mayHoldToken(c.range, c.placement) || c.placement.node === placement.node);
+  const addresses = new Set(holders.map((c) => `${c.range.id} ${c.placement.index}`));
+  return fetchFrom(keyspace, roster, range, placement).flatMap((parent) => {
+    const placements = parent.placements.filter((p) => addresses.has(`${parent.range.id} ${p.index}`));
+    return placements.length > 0 ? [{ ...parent, placements }] : [];
+  });
+}
+
+/** Whether a copy was told to be active, and may not have given the write token on. One that only follows never had it. */
+export function mayHoldToken(range: RangeRecord, placement: PlacementRecord): boolean {
+  const last = range.primary ?? range.holder;
+  if (last === undefined || placement.index === last || !isWanted(placement)) return true;
+  const taker = placementAt(range, last);
+  return taker?.relieves === placement.index || taker?.replaces === placement.index;
 }
 
 /** A copy whose node's address is not known cannot be told; without it the receiver waits for its token. */
-function told(roster: Roster, { placement }: Copy): ParentPlacement[] {
+function told(roster: Roster, { range, placement }: Copy): ParentPlacement[] {
   const node = roster.nodes.get(placement.node);
-  return node ? [{ node: node.address, state: placement.state, index: placement.index }] : [];
+  return node ? [{ node: node.address, state: stateToTell(range, placement), index: placement.index }] : [];
+}
+
+/** The one that is, or is being made, primary is the one to follow; another that still says it is active is not. */
+function stateToTell(range: RangeRecord, placement: PlacementRecord): PlacementState {
+  if (range.primary === undefined) return placement.state;
+  if (placement.index === range.primary) return placement.promote ? 'Active' : placement.state;
+  return placement.state === 'Active' ? 'Inactive' : placement.state;
 }

@@ -22,9 +22,32 @@ export interface Tuning {
   readonly avoidMs: number;
   /** The first range of all waits this long after the first node, so that a cluster that starts as one does not depend on which node is quickest. */
   readonly gatherMs: number;
+  /** How many copies each range is to have. */
+  readonly replicas: number;
+  /** With fewer copies in sync a primary refuses writes. */
+  readonly minInSync: number;
+  /** A copy in sync that was not heard by its primary for so long is taken out, so that writes go on. */
+  readonly followerTimeoutMs: number;
+  /** A node that is away for less keeps its place: when it is back it is caught up, instead of copied. */
+  readonly nodeGraceMs: number;
+  /** Of so many ranges copies that are missing are made at once. */
+  readonly repairsMax: number;
+  /** A command that was obeyed, and whose effect does not show, is sent again after this. */
+  readonly repeatMs: number;
 }
 
-export const DEFAULT_TUNING: Tuning = { failuresMax: 3, roundsMax: 3, avoidMs: 60_000, gatherMs: 1_000 };
+export const DEFAULT_TUNING: Tuning = {
+  failuresMax: 3,
+  roundsMax: 3,
+  avoidMs: 60_000,
+  gatherMs: 1_000,
+  replicas: 1,
+  minInSync: 1,
+  followerTimeoutMs: 2_000,
+  nodeGraceMs: 300_000,
+  repairsMax: 8,
+  repeatMs: 1_000,
+};
 
 /** A command that is to be sent now, and again until its effect is seen. */
 export interface WantedCommand {
@@ -46,7 +69,7 @@ export interface WantedCommand {
 
 /** An operation that ended without its effect, told once. */
 export interface Ended {
-  readonly kind: 'move' | 'split' | 'join';
+  readonly kind: 'move' | 'transfer' | 'split' | 'join';
   /** The moved range, or the parents. */
   readonly ranges: readonly RangeId[];
   readonly because: string;
@@ -57,6 +80,12 @@ export interface Problem {
   readonly range: RangeId;
   readonly node: NodeIdent;
   readonly because: string;
+}
+
+/** Something that was decided without anybody asking for it, for people. */
+export interface Notice {
+  readonly range: RangeId;
+  readonly text: string;
 }
 
 /** A node that is not to be given a range for a while. */
@@ -77,6 +106,7 @@ export interface Decision {
   readonly ended: readonly Ended[];
   readonly avoid: readonly Avoidance[];
   readonly problems: readonly Problem[];
+  readonly notices: readonly Notice[];
   /** When to look again although nothing may have happened by then. */
   readonly wakeAtMs: number | undefined;
   /** Ranges that were changed after they were looked at: to be looked at in the next pass. */

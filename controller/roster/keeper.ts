@@ -1,7 +1,7 @@
 import type { Subscription } from 'rxjs';
 import type { Discovery, Instance } from '../../coordination/interfaces.js';
 import type { NodeIdent, RangeId } from '../../model/range.js';
-import { NO_LOAD, type RangeInfo, type RangesEvent } from '../../model/report.js';
+import { NO_LOAD, type RangeInfo, type RangesEvent, type ReplicaInfo } from '../../model/report.js';
 import type { Clock } from '../../runtime/clock.js';
 import { type AppError, AppError as Weather } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
@@ -21,6 +21,8 @@ export interface KeeperOptions {
   readonly goneAfterMs: number;
   /** How long after the start a node that is not there yet may still be coming. */
   readonly settleMs: number;
+  /** That a copy's follower was silent for so long is news. */
+  readonly followerTimeoutMs: number;
   /** A node says something else of these ranges than before. */
   readonly rangesChanged: (node: NodeIdent, ranges: readonly RangeId[]) => void;
   /** A node came, went, or can be reached otherwise. */
@@ -78,7 +80,7 @@ export class RosterKeeper {
   tick(isNeeded: (node: NodeIdent) => boolean, isPlaced: (copy: string) => boolean): void {
     const nowMs = this.options.clock.now();
     if (!this.current.settled && nowMs - this.startedMs >= this.options.settleMs) {
-      this.update(updates.settled);
+      this.update((roster) => updates.settled(roster, nowMs));
       this.options.allChanged();
     }
     for (const node of this.current.nodes.values()) this.tickNode(node, isNeeded, nowMs);
@@ -110,7 +112,7 @@ export class RosterKeeper {
   private appeared(instance: Instance): void {
     const { ident, address } = instance;
     const nowMs = this.options.clock.now();
-    const seen = { ident, address, incarnation: instance.meta['incarnation'] };
+    const seen = { ident, address, incarnation: instance.meta['incarnation'], zone: instance.meta['zone'] };
     const known = this.current.nodes.get(ident);
     this.updateNode(ident, (roster) => updates.discovered(roster, seen, nowMs));
     if (!known) this.options.logger.info('a node appeared', { node: ident, address });
@@ -164,7 +166,7 @@ export class RosterKeeper {
     this.current = next;
     const isNew = before?.link.state !== 'live' || before.incarnation !== after.incarnation || before.wantDrain !== after.wantDrain;
     if (isNew) this.options.nodeChanged(ident);
-    const changed = differing(before?.ranges, after.ranges);
+    const changed = differing(before?.ranges, after.ranges, this.options.followerTimeoutMs);
     if (changed.length > 0) this.options.rangesChanged(ident, changed);
   }
 
@@ -181,7 +183,7 @@ export class RosterKeeper {
       state: event.state,
       epoch: event.epoch,
     };
-    if (known && !isNews(known, info)) return;
+    if (known && !isNews(known, info, this.options.followerTimeoutMs)) return;
     this.update((roster) => updates.rangeReported(roster, ident, info, this.options.clock.now()));
     this.options.rangesChanged(ident, [event.meta.id]);
   }
@@ -192,16 +194,25 @@ export class RosterKeeper {
 }
 
 /** The ranges of which a node says something else than before, apart from figures. */
-function differing(before: ReadonlyMap<RangeId, RemoteRange> | undefined, after: ReadonlyMap<RangeId, RemoteRange>): RangeId[] {
+function differing(before: ReadonlyMap<RangeId, RemoteRange> | undefined, after: ReadonlyMap<RangeId, RemoteRange>, silentMs: number): RangeId[] {
   const ids: RangeId[] = [];
   for (const [id, range] of after) {
     const known = before?.get(id);
-    if (!known || isNews(known, range)) ids.push(id);
+    if (!known || isNews(known, range, silentMs)) ids.push(id);
   }
   for (const id of before?.keys() ?? []) if (!after.has(id)) ids.push(id);
   return ids;
 }
 
-function isNews(known: RangeInfo, told: RangeInfo): boolean {
-  return known.state !== told.state || known.epoch !== told.epoch || known.serving !== told.serving || known.lastError !== told.lastError;
+function isNews(known: RangeInfo, told: RangeInfo, silentMs: number): boolean {
+  if (known.state !== told.state || known.epoch !== told.epoch || known.serving !== told.serving || known.lastError !== told.lastError) return true;
+  return known.replica !== told.replica && standing(known.replica, silentMs) !== standing(told.replica, silentMs);
+}
+
+/** What decisions are made from of a copy's part in replication, without figures that only grow. */
+function standing(replica: ReplicaInfo | undefined, silentMs: number): string {
+  if (!replica) return '';
+  const { configEpoch, logEpoch, source, sourceLost, leased, damaged } = replica;
+  const followers = replica.followers.map((f) => `${f.member.node} ${f.member.incarnation} ${f.inSync} ${f.silentMs > silentMs}`);
+  return [configEpoch, logEpoch, source, sourceLost, leased, damaged, ...followers].join(' ');
 }

@@ -29,6 +29,8 @@ export interface RosterNode {
   readonly address: string;
   /** Made when its data directory was; undefined until told, and from nodes that know none. */
   readonly incarnation: string | undefined;
+  /** What fails together with it, such as a rack; undefined when it does not say. */
+  readonly zone: string | undefined;
   /** Discovery lists it. */
   readonly discovered: boolean;
   readonly link: Link;
@@ -47,6 +49,7 @@ export interface Attempt {
   readonly inFlight: boolean;
   /** The state that the newest answer gave; undefined before one came. */
   readonly answered: RemoteState | undefined;
+  readonly answeredMs: number;
 }
 
 export interface Roster {
@@ -56,6 +59,8 @@ export interface Roster {
   readonly avoidedUntilMs: ReadonlyMap<string, number>;
   /** False while a controller that just started may not have seen every node yet. */
   readonly settled: boolean;
+  /** Since when that is so. */
+  readonly settledMs: number;
 }
 
 export const EMPTY_ROSTER: Roster = {
@@ -63,6 +68,7 @@ export const EMPTY_ROSTER: Roster = {
   attempts: new Map(),
   avoidedUntilMs: new Map(),
   settled: false,
+  settledMs: 0,
 };
 
 /** A range has at most one copy on a node, so this names a copy. */

@@ -19,6 +19,7 @@ export interface Seen {
   readonly ident: NodeIdent;
   readonly address: string;
   readonly incarnation: string | undefined;
+  readonly zone?: string | undefined;
 }
 
 function withNode(roster: Roster, node: RosterNode): Roster {
@@ -28,13 +29,14 @@ function withNode(roster: Roster, node: RosterNode): Roster {
 export function discovered(roster: Roster, seen: Seen, nowMs: number): Roster {
   const known = roster.nodes.get(seen.ident);
   const incarnation = seen.incarnation ?? (known?.address === seen.address ? known.incarnation : undefined);
-  const moved = known === undefined || known.address !== seen.address || known.incarnation !== incarnation;
+  const moved = known === undefined || known.address !== seen.address || known.incarnation !== incarnation || known.zone !== seen.zone;
   if (!moved && known.discovered && known.link.state !== 'lost') return roster;
   const sameDisk = known !== undefined && known.incarnation === incarnation;
   return withNode(roster, {
     ident: seen.ident,
     address: seen.address,
     incarnation,
+    zone: seen.zone,
     discovered: true,
     link: moved || known.link.state === 'lost' ? { state: 'connecting', sinceMs: nowMs } : known.link,
     wantDrain: known?.wantDrain ?? false,
@@ -70,8 +72,8 @@ export function forgotten(roster: Roster, ident: NodeIdent): Roster {
   return { ...roster, nodes };
 }
 
-export function settled(roster: Roster): Roster {
-  return roster.settled ? roster : { ...roster, settled: true };
+export function settled(roster: Roster, nowMs = 0): Roster {
+  return roster.settled ? roster : { ...roster, settled: true, settledMs: nowMs };
 }
 
 export interface NodeInfo {
@@ -149,6 +151,7 @@ export function commandSent(roster: Roster, sent: SentCommand): Roster {
     nextTryMs: before?.nextTryMs ?? 0,
     inFlight: true,
     answered: undefined,
+    answeredMs: 0,
   });
 }
 
@@ -165,7 +168,7 @@ export function commandAnswered(
   if (answer.state === row.failed && row.failed !== row.done) {
     return commandFailed(roster, sent, answer.lastError || `it stayed ${answer.state}`, nowMs);
   }
-  return withAttempt(roster, sent, { ...attempt, inFlight: false, answered: answer.state });
+  return withAttempt(roster, sent, { ...attempt, inFlight: false, answered: answer.state, answeredMs: nowMs });
 }
 
 /** The node refused, or did not answer in time. */

@@ -15,7 +15,7 @@ import { addService } from '../../proto/serve.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
 import type { Controller } from '../controller.js';
-import { type RangeRecord, placementOn } from '../keyspace/record.js';
+import { type RangeRecord, isGivenUp, placementOn } from '../keyspace/record.js';
 import { availabilityOf } from '../orchestrator/availability.js';
 import { isDraining } from '../orchestrator/choose.js';
 import { explain } from '../orchestrator/progress.js';
@@ -59,7 +59,7 @@ export function addDebugService(server: grpc.Server, controller: Controller, dep
 
 /** By id; history that is kept only so that its id is not given out again does not show. */
 function visible(controller: Controller): RangeRecord[] {
-  return controller.keyspace.sorted().filter((range) => range.state !== 'Obsolete' || range.placements.length > 0);
+  return controller.keyspace.sorted().filter((range) => range.state !== 'Obsolete' || range.placements.some((p) => !isGivenUp(p)));
 }
 
 function describeRange(controller: Controller, range: RangeRecord): RangeResponse {

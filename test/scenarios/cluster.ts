@@ -3,13 +3,14 @@ import { Keyspace, firstRange, toPersisted, wishesToPersisted, type RecordChange
 import { standing } from '../../controller/orchestrator/progress.js';
 import { reconcile } from '../../controller/orchestrator/reconcile.js';
 import type { Adjustment, Plan, Refusal, Tracked } from '../../controller/orchestrator/request.js';
-import { DEFAULT_TUNING, type Decision, type WantedCommand, type World } from '../../controller/orchestrator/types.js';
+import { DEFAULT_TUNING, type Decision, type Tuning, type WantedCommand, type World } from '../../controller/orchestrator/types.js';
 import { EMPTY_ROSTER, type Roster, copyKey } from '../../controller/roster/roster.js';
 import * as updates from '../../controller/roster/updates.js';
 import type { Interval } from '../../model/interval.js';
 import { formatOperation, formatStep } from '../../model/notation.js';
 import { type NodeIdent, type RangeId, formatPlacement } from '../../model/range.js';
-import { FakeNode, type Outcome } from './fake-node.js';
+import { type FakeCopy, FakeNode, type Outcome } from './fake-node.js';
+import { LEASE_MS, replicaInfo } from './fake-replica.js';
 import { Faults } from './faults.js';
 import { Invariants } from './invariants.js';
 
@@ -37,6 +38,7 @@ export class Cluster {
   nowMs = 0;
   readonly nodes = new Map<NodeIdent, FakeNode>();
   readonly log: string[] = [];
+  private readonly zones = new Map<NodeIdent, string>();
   private readonly faults = new Map<NodeIdent, Faults>();
   private keyspace = new Keyspace();
   private roster: Roster = EMPTY_ROSTER;
@@ -56,9 +58,16 @@ export class Cluster {
 
   // --- the world ---------------------------------------------------------------------
 
-  addNode(ident: NodeIdent): FakeNode {
-    const node = new FakeNode(ident, (address) => [...this.nodes.values()].find((n) => n.address === address && n.up && !n.frozen));
+  /** What the controller was started with. */
+  tuning: Tuning = { ...DEFAULT_TUNING, gatherMs: 0 };
+
+  addNode(ident: NodeIdent, zone?: string): FakeNode {
+    const node: FakeNode = new FakeNode(ident, (address) => [...this.nodes.values()].find((n) => n.address === address && n.isRunning && !n.cutOff && !node.cutOff), {
+      nowMs: () => this.nowMs,
+      nodes: () => [...this.nodes.values()],
+    });
     this.nodes.set(ident, node);
+    if (zone !== undefined) this.zones.set(ident, zone);
     this.faults.set(ident, new Faults());
     return node;
   }
@@ -76,7 +85,7 @@ export class Cluster {
   }
 
   get view(): World {
-    return { keyspace: this.keyspace, roster: this.roster, nowMs: this.nowMs, tuning: { ...DEFAULT_TUNING, gatherMs: 0 } };
+    return { keyspace: this.keyspace, roster: this.roster, nowMs: this.nowMs, tuning: this.tuning };
   }
 
   /** What is on disk. */
@@ -121,13 +130,14 @@ export class Cluster {
     this.startedMs = this.nowMs;
     for (const node of this.nodes.values()) if (node.up && !node.frozen) this.discover(node);
     this.at(this.nowMs + SETTLE_MS, () => {
-      if (this.startedMs + SETTLE_MS <= this.nowMs) this.roster = updates.settled(this.roster);
+      if (this.startedMs + SETTLE_MS <= this.nowMs) this.roster = updates.settled(this.roster, this.nowMs);
     });
   }
 
   kill(ident: NodeIdent): void {
     const node = this.node(ident);
     node.crash();
+    this.lookWhenLost();
     this.roster = updates.silent(this.roster, ident, 'the connection broke', this.nowMs);
     this.at(this.nowMs + GONE_AFTER_MS, () => {
       if (!node.up) this.roster = updates.undiscovered(updates.lost(this.roster, ident, 'the connection broke', this.nowMs), ident, this.nowMs);
@@ -137,6 +147,7 @@ export class Cluster {
   freeze(ident: NodeIdent): void {
     const node = this.node(ident);
     node.frozen = true;
+    this.lookWhenLost();
     this.roster = updates.silent(this.roster, ident, 'it does not answer', this.nowMs);
     this.at(this.nowMs + GONE_AFTER_MS, () => {
       if (node.frozen) this.roster = updates.lost(this.roster, ident, 'it does not answer', this.nowMs);
@@ -154,13 +165,37 @@ export class Cluster {
     this.discover(node);
   }
 
+  /** Nothing goes between the node and the others any more, or again; the controller reaches it all the same. */
+  cutOff(ident: NodeIdent, isCutOff: boolean): void {
+    this.node(ident).cutOff = isCutOff;
+    this.lookWhenLost();
+  }
+
+  /** Copies notice after a while that nothing comes any more, and say so. */
+  private lookWhenLost(): void {
+    for (const ms of [LEASE_MS, this.tuning.followerTimeoutMs + 1]) this.at(this.nowMs + ms, () => undefined);
+  }
+
+  /** What goes on between nodes; what they say differently after it, the controller hears. */
+  private pump(): void {
+    for (const node of this.nodes.values()) node.pump();
+    for (const node of this.nodes.values()) {
+      const says = JSON.stringify([...node.copies.values()].map((copy) => spoken(node, copy, this.tuning)));
+      if (this.said.get(node.ident) === says) continue;
+      this.said.set(node.ident, says);
+      this.report(node);
+    }
+  }
+
+  private readonly said = new Map<NodeIdent, string>();
+
   setDrain(ident: NodeIdent, wantDrain: boolean): void {
     this.node(ident).wantDrain = wantDrain;
     this.report(this.node(ident));
   }
 
   private discover(node: FakeNode): void {
-    const seen = { ident: node.ident, address: node.address, incarnation: node.incarnation };
+    const seen = { ident: node.ident, address: node.address, incarnation: node.incarnation, zone: this.zones.get(node.ident) };
     this.roster = updates.discovered(this.roster, seen, this.nowMs);
     this.report(node);
   }
@@ -257,12 +292,14 @@ export class Cluster {
 
   /** One pass of the controller; true when it changed something. */
   private pass(): boolean {
+    this.pump();
     // As each tick does; the copies that commands may still be for are kept.
     this.roster = updates.tidied(this.roster, (copy) => this.isKnown(copy), this.nowMs);
     const decision = reconcile(this.view);
     for (const group of decision.groups) this.persist(group.changes);
     this.log.push(...decision.steps.map(formatStep));
     for (const { range, node, untilMs } of decision.avoid) this.roster = updates.avoided(this.roster, range, node, untilMs);
+    for (const { text } of decision.notices) this.log.push(text);
     for (const { kind, ranges, because } of decision.ended) this.log.push(`ended: ${kind} ${ranges.map((id) => `R${id}`).join(' ')}: ${because}`);
     this.running = this.running.filter((r) => !decision.ended.some((e) => e.kind === r.tracked.kind && e.ranges.some((id) => involves(r.tracked, id))));
     this.finishOperations();
@@ -458,7 +495,9 @@ export class Cluster {
     for (const range of this.keyspace.sorted()) {
       if (range.state === 'Subsuming') problems.push(`R${range.id} is still Subsuming`);
       const states = range.placements.map((p) => p.state).join(' ');
-      if (range.state === 'Active' && states !== 'Active') problems.push(`R${range.id} has placements ${states}`);
+      const wanted = ['Active', ...range.insync.slice(1).map(() => 'Inactive')].sort().join(' ');
+      const sorted = range.placements.map((p) => p.state).sort().join(' ');
+      if (range.state === 'Active' && sorted !== wanted) problems.push(`R${range.id} has placements ${states}`);
       if (range.state === 'Obsolete' && states !== '') problems.push(`R${range.id} is Obsolete and has placements ${states}`);
     }
     for (const node of this.nodes.values()) {
@@ -468,6 +507,13 @@ export class Cluster {
     }
     return problems;
   }
+}
+
+/** What a node tells at once, without figures that only grow. */
+function spoken(node: FakeNode, copy: FakeCopy, tuning: Tuning): unknown {
+  if (copy.replica.configEpoch === 0 && copy.replica.source === '') return copy.meta.id;
+  const { followers, lastOffset: _, committedOffset: __, ...rest } = replicaInfo(node, copy);
+  return [copy.meta.id, rest, followers.map((f) => [f.member.node, f.inSync, f.silentMs > tuning.followerTimeoutMs])];
 }
 
 function perform(node: FakeNode, command: WantedCommand, refusal?: string): Outcome {

@@ -1,9 +1,10 @@
 import { type Interval, formatInterval, intersection, subtract } from '../../model/interval.js';
 import { type Key, keyFromText } from '../../model/key.js';
 import type { NodeIdent, RangeId, RangeMeta } from '../../model/range.js';
-import { NO_LOAD, type Parent, type RangeInfo } from '../../model/report.js';
+import { type Member, NO_LOAD, type Parent, type RangeInfo } from '../../model/report.js';
 import { type Command, type RemoteState, remoteTransition } from '../../model/states.js';
 import type { WantedCommand } from '../../controller/orchestrator/types.js';
+import { type Replica, apply, listen, newReplica, prepared, replicaInfo, ship, takeMembership } from './fake-replica.js';
 
 /** What a node keeps of a range on its disk, and what it is doing with it. */
 export interface FakeCopy {
@@ -15,7 +16,20 @@ export interface FakeCopy {
   /** The newest value of each key that it has. */
   readonly data: Map<Key, number>;
   lastError: string;
+  readonly replica: Replica;
 }
+
+export function newCopy(meta: RangeMeta, more: Partial<FakeCopy> = {}): FakeCopy {
+  return { meta, state: 'Inactive', epoch: 0, token: [], data: new Map(), lastError: '', replica: newReplica(), ...more };
+}
+
+/** What a fake node sees of the world around it. */
+export interface Around {
+  readonly nowMs: () => number;
+  readonly nodes: () => readonly FakeNode[];
+}
+
+const ALONE: Around = { nowMs: () => 0, nodes: () => [] };
 
 export type Outcome = { readonly state: RemoteState } | { readonly error: string };
 
@@ -35,6 +49,10 @@ export class FakeNode {
   up = true;
   frozen = false;
   wantDrain = false;
+  /** Its followers fetch nothing. */
+  lags = false;
+  /** No other node hears it, nor it them; the controller does. */
+  cutOff = false;
   /** Requests a second, of every range here. */
   readonly load = new Map<RangeId, number>();
 
@@ -42,12 +60,38 @@ export class FakeNode {
     readonly ident: NodeIdent,
     /** Reaches another node by its address; undefined when it is away. */
     private readonly dial: (address: string) => FakeNode | undefined,
+    private readonly around: Around = ALONE,
   ) {
     this.incarnation = `${ident}-disk-1`;
   }
 
   get address(): string {
     return `host:${this.ident}`;
+  }
+
+  get member(): Member {
+    return { node: this.ident, incarnation: this.incarnation, address: this.address };
+  }
+
+  get isRunning(): boolean {
+    return this.up && !this.frozen;
+  }
+
+  get nowMs(): number {
+    return this.around.nowMs();
+  }
+
+  peers(): readonly FakeNode[] {
+    return this.around.nodes();
+  }
+
+  /** What goes on between nodes by itself. */
+  pump(): void {
+    if (!this.isRunning) return;
+    for (const copy of this.copies.values()) {
+      ship(this, copy);
+      listen(this, copy);
+    }
   }
 
   info(copy: FakeCopy): RangeInfo {
@@ -59,6 +103,7 @@ export class FakeNode {
       progress: undefined,
       lastError: copy.lastError,
       serving: subtract(copy.meta, copy.token).length === 0,
+      replica: replicaInfo(this, copy),
     };
   }
 
@@ -72,7 +117,10 @@ export class FakeNode {
     const row = remoteTransition(command.command);
     const state = copy?.state ?? 'NotFound';
     if (state === row.done || state === row.via) {
-      if (copy) copy.epoch = command.epoch;
+      if (copy) {
+        copy.epoch = command.epoch;
+        this.repeat(command, copy);
+      }
       return { state };
     }
     if (state !== row.from) return { error: `R${id} is ${state}` };
@@ -81,7 +129,7 @@ export class FakeNode {
       copy.epoch = command.epoch;
       copy.lastError = '';
     } else {
-      this.copies.set(id, { meta: command.range, state: row.via, epoch: command.epoch, token: [], data: new Map(), lastError: '' });
+      this.copies.set(id, newCopy(command.range, { state: row.via, epoch: command.epoch }));
     }
     return { state: row.via };
   }
@@ -119,6 +167,26 @@ export class FakeNode {
     this.incarnation = `${this.incarnation}+`;
   }
 
+  /** A command to a copy that is where it leads already brings what it says. */
+  private repeat(command: WantedCommand, copy: FakeCopy): void {
+    if (command.command === 'Prepare') this.follow(command, copy);
+    if (command.command === 'Activate' && command.membership && copy.state === 'Active' && command.epoch > copy.replica.configEpoch) {
+      takeMembership(this, copy, command.membership, command.epoch);
+    }
+  }
+
+  /** Follows the active copy of its own range; rights to write from before a fork are void. */
+  private follow(command: WantedCommand, copy: FakeCopy): void {
+    const own = command.parents.find((parent) => parent.range.id === copy.meta.id);
+    const active = own?.placements.find((p) => p.state === 'Active' && p.node !== this.address);
+    const { replica } = copy;
+    replica.fork = Math.max(replica.fork, command.membership?.fork ?? 0);
+    if (replica.logEpoch < replica.fork) copy.token = [];
+    if (!active) return;
+    if (replica.source !== active.node) replica.lostSinceMs = undefined;
+    replica.source = active.node;
+  }
+
   private work(command: WantedCommand, copy: FakeCopy): string | undefined {
     switch (command.command) {
       case 'Prepare':
@@ -137,29 +205,47 @@ export class FakeNode {
   private prepare(command: WantedCommand, copy: FakeCopy): string | undefined {
     if (command.initial) return undefined;
     const source = this.sources(command.parents, copy).find(({ copy: from }) => from.state === 'Active');
+    if (source) this.follow(command, copy);
     return source ? undefined : 'there is nothing to fetch from';
   }
 
   private activate(command: WantedCommand, copy: FakeCopy): string | undefined {
     if (command.initial && copy.token.length === 0 && copy.data.size === 0) copy.token = [copy.meta];
-    for (const { copy: from, fence } of this.sources(command.parents, copy)) {
+    if (command.membership) copy.replica.fork = Math.max(copy.replica.fork, command.membership.fork);
+    if (command.membership?.promote === true) this.promote(command, copy);
+    for (const { copy: from, fence, fork } of this.sources(command.parents, copy)) {
       const missing = subtract(copy.meta, copy.token);
       const wanted = missing.flatMap((part) => from.token.flatMap((held) => intersection(part, held) ?? []));
       if (wanted.length === 0) continue;
+      // A fail-over went past what it was active for.
+      if (from.replica.logEpoch < (fork ?? 0)) continue;
       if (from.state !== 'Inactive') return `R${from.meta.id} is still ${from.state}`;
       if (command.epoch < fence) return `R${from.meta.id} has seen epoch ${fence}, which is newer than ${command.epoch}`;
       handOver(from, copy, wanted);
     }
     const missing = subtract(copy.meta, copy.token);
-    return missing.length === 0 ? undefined : `nobody hands over ${missing.map(formatInterval).join(' ')}`;
+    if (missing.length > 0) return `nobody hands over ${missing.map(formatInterval).join(' ')}`;
+    copy.replica.logEpoch = command.epoch;
+    if (command.membership) takeMembership(this, copy, command.membership, command.epoch);
+    return undefined;
   }
 
-  private sources(parents: readonly Parent[], self: FakeCopy): { copy: FakeCopy; fence: number }[] {
+  /** The right to write from its own log, to which belongs what the copies beside it have that it was made from. */
+  private promote(command: WantedCommand, copy: FakeCopy): void {
+    if (subtract(copy.meta, copy.token).length === 0) return;
+    if (copy.replica.logEpoch === 0) {
+      const beside = command.parents.flatMap((parent) => (parent.range.id === copy.meta.id ? [] : (this.copies.get(parent.range.id) ?? [])));
+      for (const from of beside) take(from, copy, [copy.meta]);
+    }
+    copy.token = [copy.meta];
+  }
+
+  private sources(parents: readonly Parent[], self: FakeCopy): { copy: FakeCopy; fence: number; fork: number | undefined }[] {
     return parents.flatMap((parent) =>
       parent.placements.flatMap(({ node }) => {
         const holder = node === this.address ? this : this.dial(node);
         const copy = holder?.copies.get(parent.range.id);
-        return holder && copy && copy !== self ? [{ copy, fence: holder.fences.get(parent.range.id) ?? 0 }] : [];
+        return holder && copy && copy !== self ? [{ copy, fence: holder.fences.get(parent.range.id) ?? 0, fork: parent.fork }] : [];
       }),
     );
   }
@@ -168,7 +254,24 @@ export class FakeNode {
 function handOver(from: FakeCopy, to: FakeCopy, parts: readonly Interval[]): void {
   from.token = from.token.flatMap((held) => subtract(held, parts));
   to.token = [...to.token, ...parts];
-  for (const [key, value] of from.data) {
-    if (parts.some((part) => intersection(part, { start: key, end: (key + '\0') as Key }))) to.data.set(key, value);
+  take(from, to, parts);
+}
+
+/** The end of its log: a copy of the same range takes it as it is, another one what is in its keys. */
+function take(from: FakeCopy, to: FakeCopy, parts: readonly Interval[]): void {
+  if (from.meta.id === to.meta.id && from.replica.log.length > 0) {
+    to.replica.base = from.replica.base;
+    to.replica.log = from.replica.log;
+    to.replica.committed = from.replica.committed;
+    apply(to);
+    return;
   }
+  const base = prepared(to);
+  for (const [key, value] of prepared(from)) {
+    if (parts.some((part) => intersection(part, { start: key, end: (key + '\0') as Key }))) base.set(key, value);
+  }
+  to.replica.base = base;
+  to.replica.log = [];
+  to.replica.committed = 0;
+  apply(to);
 }

@@ -11,13 +11,15 @@ import { parseRange } from '../../model/notation.js';
 import { formatPlacement, formatRange } from '../../model/range.js';
 import type { Command } from '../../model/states.js';
 import { Cluster } from './cluster.js';
+import { newCopy } from './fake-node.js';
 import { FAULT_KINDS } from './faults.js';
 
 /*
  * A scenario is text: a heading that says what it shows, then commands, each after
  * `> `, and below each what it made happen. The words:
  *
- *   > nodes 5200 5201            nodes that are there from the start
+ *   > nodes 5200 5201            nodes that are there from the start; `5200/a` is in zone a
+ *   > replicas 3                 how many copies are wanted; `replicas 3 min 2`
  *   > range R1 [-inf, m) 5200    a range that is active there; without any, the first one is placed
  *   > stranger R7 [-inf, m) 5200 a range that is active there, and that the controller knows nothing of
  *   > move 1 5201                as rangerctl: move, split, join
@@ -32,6 +34,9 @@ import { FAULT_KINDS } from './faults.js';
  *   > 5201 heals                 no faults any more
  *   > 5201 dies, freezes, returns, returns empty, drains, undrains
  *   > 5201 hears late            what was delayed on the way to it arrives
+ *   > 5201 lags, catches up      its copies fetch nothing from those they follow, or do again
+ *   > 5201 is cut off, is joined no other node reaches it, though the controller does; or all do again
+ *   > 5201 is damaged            what it has of R1 is not what it should be; `is damaged of R2`
  *   > restart controller
  *   > state                      ranges, placements, and what the nodes say
  */
@@ -108,12 +113,22 @@ class Player {
   play(line: string): string[] {
     const before = this.cluster.log.length;
     const [word = '', ...rest] = line.split(' ');
-    if (word === 'nodes') for (const ident of rest) this.cluster.addNode(ident);
+    if (word === 'nodes') for (const name of rest) this.addNode(name);
+    else if (word === 'replicas') this.replicas(rest);
     else if (word === 'range') this.range(line.slice(6), 'known');
     else if (word === 'stranger') this.range(line.slice(9), 'stranger');
     else this.act(word, rest, line);
     if (this.begun) this.cluster.check();
     return this.cluster.log.slice(before);
+  }
+
+  private addNode(name: string): void {
+    const [ident = '', zone] = name.split('/');
+    this.cluster.addNode(ident, zone);
+  }
+
+  private replicas([count, , min]: readonly string[]): void {
+    this.cluster.tuning = { ...this.cluster.tuning, replicas: Number(count), minInSync: Number(min ?? 1) };
   }
 
   /** However it went: once everything is healthy, everything ends. */
@@ -124,6 +139,8 @@ class Player {
       const node = this.cluster.node(ident);
       if (!node.up || node.frozen) this.cluster.comeBack(ident, false);
       this.cluster.release(node);
+      node.lags = false;
+      this.cluster.cutOff(ident, false);
     }
     this.cluster.wait(300_000);
     const told = this.cluster.log.slice(before);
@@ -208,6 +225,11 @@ class Player {
       this.cluster.setLoad(ident, Number(id), Number(requests));
       return;
     }
+    if (what.startsWith('is damaged')) {
+      const copy = this.cluster.node(ident).copies.get(Number(/ of R(\d+)$/.exec(what)?.[1] ?? 1));
+      if (copy) copy.replica.damaged = true;
+      return;
+    }
     const fault = FAULT_KINDS.find((kind) => what.startsWith(`${kind} `));
     if (fault) {
       const [, command, range, times] = /^ (\w+)(?: of R(\d+))?(?: (\d+) times?)?$/.exec(what.slice(fault.length)) ?? [];
@@ -237,6 +259,14 @@ class Player {
         this.needsOperator = true;
         this.cluster.comeBack(ident, true);
         return;
+      case 'lags':
+      case 'catches up':
+        this.cluster.node(ident).lags = what === 'lags';
+        return;
+      case 'is cut off':
+      case 'is joined':
+        this.cluster.cutOff(ident, what === 'is cut off');
+        return;
       case 'drains':
       case 'undrains':
         this.cluster.setDrain(ident, what === 'drains');
@@ -255,13 +285,13 @@ class Player {
     const meta = parseRange(text.slice(0, at));
     if (!meta) throw new Error(`not a range: ${text}`);
     const node = this.cluster.node(text.slice(at + 1));
-    node.copies.set(meta.id, { meta, state: 'Active', epoch: 1, token: [meta], data: new Map(), lastError: '' });
+    node.copies.set(meta.id, newCopy(meta, { state: 'Active', epoch: 1, token: [meta] }));
     if (how === 'stranger') {
       this.needsOperator = true;
       return;
     }
     const placement = newPlacement(0, node.ident, { state: 'Active', incarnation: node.incarnation });
-    this.cluster.preset([{ id: meta.id, record: newRange(meta, { established: true, placements: [placement], primary: 0 }) }]);
+    this.cluster.preset([{ id: meta.id, record: newRange(meta, { established: true, placements: [placement], primary: 0, insync: [0] }) }]);
   }
 
   private tellWaiting(): void {
@@ -275,7 +305,9 @@ class Player {
   private tellState(): void {
     const { keyspace, roster } = this.cluster.view;
     for (const range of keyspace.sorted()) {
-      this.cluster.log.push(`${formatRange(range)} ${range.state} epoch ${range.epoch}`);
+      const insync = range.insync.length > 1 ? `, in sync ${range.insync.map((i) => `P${i}`).join(' ')}` : '';
+      const fork = range.fork > 0 ? `, fork ${range.fork}` : '';
+      this.cluster.log.push(`${formatRange(range)} ${range.state} epoch ${range.epoch}${insync}${fork}`);
       for (const p of range.placements) {
         const copy = this.cluster.nodes.get(p.node)?.copies.get(range.id);
         const token = copy && subtract(copy.meta, copy.token).length === 0 ? ', with the token' : '';

@@ -22,7 +22,7 @@ async function main(): Promise<void> {
   const dataDir = config.dataDir === undefined ? join(root, '.data') : resolve(config.dataDir);
 
   const entries = need(parseProcfile(read(procfile)));
-  const formation = need(parseFormation(config.formation, entries));
+  const formation = need(parseFormation(formationFor(config.formation, config.replicas), entries));
   const planned = need(plan({ entries, formation, basePort: config.basePort, dataDir }));
   const taken = await takenPorts(planned);
   if (taken.length > 0) refuse([...taken, 'stop what has it, or shift all ports with --base-port']);
@@ -30,7 +30,7 @@ async function main(): Promise<void> {
 
   const runner = new Runner({
     planned,
-    env: (one) => environment(one, coordination, config.logLevel, root),
+    env: (one) => environment(one, { coordination, logLevel: config.logLevel, replicas: config.replicas, root }),
     cwd: resolve(procfile, '..'),
     pidDir: join(dataDir, 'run'),
     prefixes: new Prefixes([...planned.map(({ name }) => name), SYSTEM], { clock: systemClock, colour: wantsColour(process.env, process.stdout.isTTY) }),
@@ -62,7 +62,20 @@ async function main(): Promise<void> {
   process.exitCode = exitCode;
 }
 
-function environment(one: Planned, coordination: Coordination, logLevel: string, root: string): NodeJS.ProcessEnv {
+/** As many nodes as copies are wanted, unless somebody said how many. */
+function formationFor(words: readonly string[], replicas: number): readonly string[] {
+  const isDefault = words.join(',') === SPEC.formation.default.join(',');
+  return isDefault ? words.map((word) => (word === 'node=3' ? `node=${Math.max(3, replicas)}` : word)) : words;
+}
+
+interface Common {
+  readonly coordination: Coordination;
+  readonly logLevel: string;
+  readonly replicas: number;
+  readonly root: string;
+}
+
+function environment(one: Planned, { coordination, logLevel, replicas, root }: Common): NodeJS.ProcessEnv {
   // One name for several processes is never meant.
   const { IDENT: _ident, ...inherited } = process.env;
   return {
@@ -72,6 +85,7 @@ function environment(one: Planned, coordination: Coordination, logLevel: string,
     COORDINATION: one.entry === 'controller' ? coordination.controller : coordination.others,
     DATA_DIR: one.dataDir,
     LOG_LEVEL: logLevel,
+    ...(one.entry === 'controller' ? { REPLICAS: String(replicas) } : {}),
     // What runs is what was built when we started, also when a source changes meanwhile.
     KEYRANGER_BUILT: root.replace(/\/$/, ''),
   };

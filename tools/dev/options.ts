@@ -13,6 +13,7 @@ Each process's id is in <data-dir>/run/<name>.pid, such as .data/run/node.1.pid.
 /** Every flag of bin/dev. */
 export const SPEC = {
   formation: { kind: 'list', flag: 'formation', short: 'm', default: ['controller=1', 'proxy=1', 'node=3'], help: 'How many of each line of the Procfile.' },
+  replicas: { kind: 'integer', flag: 'replicas', env: 'REPLICAS', min: 1, max: 7, default: 1, help: 'How many copies of each range; as many nodes are started, unless the formation says how many.' },
   coordination: {
     kind: 'string',
     flag: 'coordination',

@@ -1,0 +1,121 @@
+import type { RangeId } from '../../model/range.js';
+import { type PlacementRecord, type RangeRecord, isInSync, isWanted, placementAt, primaryOf, withPrimary } from '../keyspace/record.js';
+import type { RemoteRange } from '../roster/roster.js';
+import type { Draft } from './draft.js';
+import { bumpTogether } from './epochs.js';
+import { failure } from './orders.js';
+import { type Sight, isActive, look } from './sight.js';
+
+/**
+ * Fail-over: the primary is lost, so the copy in sync with the longest log takes its
+ * place. It makes the write token from its own log: every write that was acknowledged
+ * is in it, since each was only acknowledged when all copies in sync had it. The new
+ * epoch is a fork: rights to write from before it count for nothing.
+ *
+ * The last copy in sync is never passed by. If that is lost, the range waits for it.
+ */
+export function failOver(draft: Draft, id: RangeId): void {
+  const range = draft.range(id);
+  const loss = findLoss(draft, range);
+  if (!loss) return;
+  const successor = findSuccessor(draft, range, loss.lost);
+  if (!successor) return;
+  const before = primaryOf(range);
+  const insync = range.insync.filter((i) => i === successor.index || (i !== loss.lost.index && !isGone(draft, range, i)));
+  bumpTogether(draft, id);
+  const { epoch } = draft.range(id);
+  if (before) draft.mark(id, before.index, { promote: false, relieves: undefined });
+  draft.mark(id, loss.lost.index, { outdated: true });
+  if (loss.lost.state === 'Active') draft.become(id, loss.lost.index, 'Inactive', 'decided');
+  draft.setInSync(id, insync);
+  draft.decide({ ...withPrimary(draft.range(id), successor.index, insync), fork: epoch });
+  draft.mark(id, successor.index, { promote: true, relieves: undefined, failed: undefined, outdated: false });
+  draft.notice(id, `R${id} fails over from ${loss.lost.node} to ${successor.node}: ${loss.because}`);
+}
+
+/** Once it is active, its token is one like any other. */
+export function finishPromotion(draft: Draft, id: RangeId): void {
+  const range = draft.range(id);
+  const primary = primaryOf(range);
+  if (primary?.promote !== true) return;
+  const sight = look(draft.world.roster, range, primary);
+  if (isActive(sight) && sight.kind === 'here' && (sight.report?.epoch ?? 0) >= range.fork) draft.mark(id, primary.index, { promote: false });
+}
+
+interface Loss {
+  readonly lost: PlacementRecord;
+  readonly because: string;
+}
+
+/** The copy that keeps the range from being active, when that copy is lost. */
+export function findLoss(draft: Draft, range: RangeRecord): Loss | undefined {
+  const primary = primaryOf(range);
+  if (!range.established || !primary || range.insync.length < 2) return undefined;
+  const because = whyLost(draft, range, primary);
+  if (because !== undefined) return { lost: primary, because };
+  // The one that it takes over from has the token, as long as it has not.
+  const giver = placementAt(range, primary.relieves);
+  const sight = look(draft.world.roster, range, primary);
+  if (!giver || isActive(sight) || (sight.kind === 'here' && sight.report?.serving === true)) return undefined;
+  const why = whyLost(draft, range, giver);
+  return why === undefined ? undefined : { lost: giver, because: why };
+}
+
+function whyLost(draft: Draft, range: RangeRecord, placement: PlacementRecord): string | undefined {
+  const sight = look(draft.world.roster, range, placement);
+  if (sight.kind === 'gone') return sight.because;
+  if (sight.kind === 'here' && sight.reachable) return whyUseless(draft, range, placement, sight);
+  return isLostToFollowers(draft, range, placement) ? `${placement.node} is not heard by the controller, nor by the range's other copies` : undefined;
+}
+
+/** Its node is well, and it is no primary all the same. */
+function whyUseless(draft: Draft, range: RangeRecord, placement: PlacementRecord, sight: Sight & { kind: 'here' }): string | undefined {
+  if (sight.state === 'NotFound') return `${placement.node} no longer has it`;
+  if (sight.report?.replica?.damaged === true) return `the copy on ${placement.node} is damaged`;
+  return sight.state === 'Inactive' && placement.relieves === undefined ? failure(draft, range, placement, 'Activate') : undefined;
+}
+
+/** Every live copy in sync follows it, and hears nothing of it; and there is one. */
+function isLostToFollowers(draft: Draft, range: RangeRecord, placement: PlacementRecord): boolean {
+  const address = draft.world.roster.nodes.get(placement.node)?.address;
+  const witnesses = others(range, placement).flatMap((p) => followerReport(draft, range, p) ?? []);
+  return witnesses.length > 0 && witnesses.every(({ replica }) => replica?.sourceLost === true && (address === undefined || replica.source === address));
+}
+
+function others(range: RangeRecord, placement: PlacementRecord): PlacementRecord[] {
+  return range.placements.filter((p) => p.index !== placement.index && isInSync(range, p));
+}
+
+/** What a live copy of this very disk says of itself. */
+function followerReport(draft: Draft, range: RangeRecord, placement: PlacementRecord): RemoteRange | undefined {
+  const sight = look(draft.world.roster, range, placement);
+  return sight.kind === 'here' && sight.reachable && placement.incarnation !== undefined ? sight.report : undefined;
+}
+
+/** The copy in sync with the longest log. */
+function findSuccessor(draft: Draft, range: RangeRecord, lost: PlacementRecord): PlacementRecord | undefined {
+  let best: { placement: PlacementRecord; report: RemoteRange } | undefined;
+  for (const placement of others(range, lost)) {
+    const report = followerReport(draft, range, placement);
+    if (!report || !canTakeOver(placement, report)) continue;
+    // The one that was to be primary already is no better than its log.
+    if (!best || isLonger(report, best.report)) best = { placement, report };
+  }
+  return best?.placement;
+}
+
+function canTakeOver(placement: PlacementRecord, report: RemoteRange): boolean {
+  const prepared = report.state === 'Inactive' || report.state === 'Activating' || report.state === 'Active';
+  return placement.state !== 'Dropped' && (isWanted(placement) || placement.replaces === undefined) && prepared && report.replica !== undefined && !report.replica.damaged;
+}
+
+function isLonger(a: RemoteRange, b: RemoteRange): boolean {
+  const [x, y] = [a.replica, b.replica];
+  if (!x || !y) return false;
+  return x.logEpoch !== y.logEpoch ? x.logEpoch > y.logEpoch : x.lastOffset > y.lastOffset;
+}
+
+function isGone(draft: Draft, range: RangeRecord, index: number): boolean {
+  const placement = placementAt(range, index);
+  return !placement || look(draft.world.roster, range, placement).kind === 'gone';
+}

@@ -1,0 +1,61 @@
+import type { RangeId } from '../../model/range.js';
+import type { FollowerInfo } from '../../model/report.js';
+import { type PlacementRecord, type RangeRecord, isInSync, isWanted, placementAt, primaryOf } from '../keyspace/record.js';
+import type { Draft } from './draft.js';
+import { bumpTogether } from './epochs.js';
+import { type Sight, look } from './sight.js';
+
+/*
+ * Who is in sync. The primary begins to wait for a copy that has caught up, and says
+ * so; only then is the copy let in. It is the other way round when one leaves: it is
+ * taken out here first, and only then told to the primary. So what is persisted is
+ * always a part of what the primary waits for.
+ */
+
+export function adjustInSync(draft: Draft, id: RangeId): void {
+  const range = draft.range(id);
+  const primary = primaryOf(range);
+  if (!range.established || !primary) return;
+  const sight = look(draft.world.roster, range, primary);
+  if (sight.kind !== 'here' || !sight.reachable || sight.state === 'NotFound') return;
+  const leaving = range.insync.filter((index) => index !== primary.index && whyLeaves(draft, range, index, sight) !== undefined);
+  const joining = isToldOf(range, sight) ? range.placements.filter((p) => mayJoin(draft, range, p, sight)).map((p) => p.index) : [];
+  if (leaving.length === 0 && joining.length === 0) return;
+  bumpTogether(draft, id);
+  draft.setInSync(id, [...range.insync.filter((index) => !leaving.includes(index)), ...joining]);
+  for (const index of joining) if (placementAt(range, index)?.outdated === true) draft.mark(id, index, { outdated: false });
+}
+
+/** The primary is active, and acts by the newest decision. */
+export function isToldOf(range: RangeRecord, sight: Sight): boolean {
+  return sight.kind === 'here' && sight.reachable && sight.state === 'Active' && sight.report?.replica?.configEpoch === range.epoch;
+}
+
+/** What the primary says of one that follows it; only of the disk that the placement is on. */
+export function followerOf(placement: PlacementRecord, primary: Sight): FollowerInfo | undefined {
+  if (primary.kind !== 'here') return undefined;
+  return primary.report?.replica?.followers.find(({ member }) => member.node === placement.node && member.incarnation === placement.incarnation);
+}
+
+/** Why writes are not to wait for it any more. */
+function whyLeaves(draft: Draft, range: RangeRecord, index: number, primary: Sight): string | undefined {
+  const placement = placementAt(range, index);
+  if (!placement) return 'it is gone';
+  const sight = look(draft.world.roster, range, placement);
+  if (sight.kind === 'gone') return sight.because;
+  if (sight.kind === 'here' && sight.reachable) {
+    if (sight.state === 'NotFound' || sight.state === 'Dropping') return `${placement.node} no longer has it`;
+    if (sight.report?.replica?.damaged === true) return `the copy on ${placement.node} is damaged`;
+  }
+  const silentMs = isToldOf(range, primary) ? (followerOf(placement, primary)?.silentMs ?? 0) : 0;
+  return silentMs > draft.world.tuning.followerTimeoutMs ? `${placement.node} was not heard for ${silentMs} ms` : undefined;
+}
+
+/** The primary waits for it already. */
+function mayJoin(draft: Draft, range: RangeRecord, placement: PlacementRecord, primary: Sight): boolean {
+  if (isInSync(range, placement) || !isWanted(placement) || placement.incarnation === undefined) return false;
+  const sight = look(draft.world.roster, range, placement);
+  if (sight.kind !== 'here' || !sight.reachable || sight.state !== 'Inactive' || sight.report?.replica?.damaged === true) return false;
+  const follower = followerOf(placement, primary);
+  return follower?.inSync === true && follower.silentMs <= draft.world.tuning.followerTimeoutMs;
+}
