@@ -1,4 +1,5 @@
 import type { Observable } from 'rxjs';
+import type { Interval } from '../model/interval.js';
 import type { Key } from '../model/key.js';
 import type { NodeIdent, RangeId } from '../model/range.js';
 
@@ -21,6 +22,18 @@ export interface Owners {
 
 export function sameOwner(a: Owner, b: Owner): boolean {
   return a.address === b.address && a.range === b.range && a.epoch === b.epoch && a.node === b.node;
+}
+
+/** With what lies around a key, for those who ask for many. */
+export interface SpanOwner extends Owner {
+  /** The keys that are asked there, of those around the one that was looked for. */
+  readonly interval: Interval;
+}
+
+export interface SpanOwners extends Owners {
+  find(key: Key): SpanOwner | undefined;
+  /** Who serves the keys right below `end`, of which the empty one is +inf. */
+  findBelow(end: Key): SpanOwner | undefined;
 }
 
 /** `node 5201` when its address says no more, else with the address. */

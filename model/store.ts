@@ -137,8 +137,8 @@ export interface Change extends Position {
 export interface WatchEvent {
   /** In the order of their writes, as far as they are of one range. */
   readonly changes: readonly Change[];
-  /** From here on, everything behind these changes comes. */
-  readonly token: Buffer;
+  /** Where to go on behind these changes. Of a watch over very many ranges only from time to time. */
+  readonly token: Buffer | undefined;
 }
 
 export interface AskOptions {

@@ -257,7 +257,7 @@ export function watchToWire({ span, token, afterOffset }: WatchRequest): StoreWa
 }
 
 export function eventToWire({ changes, token }: WatchEvent): StoreWatchResponse {
-  return { changes: changes.map(changeToWire), token };
+  return { changes: changes.map(changeToWire), token: token ?? Buffer.alloc(0) };
 }
 
 function changeToWire({ key, value, contentType, epoch, offset }: Change): StoreChange {
@@ -273,6 +273,6 @@ export function eventFromWire({ changes, token }: StoreWatchResponse): WatchEven
       epoch: Number(epoch),
       offset: Number(offset),
     })),
-    token,
+    token: token.length === 0 ? undefined : token,
   };
 }

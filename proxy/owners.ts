@@ -1,5 +1,5 @@
 import { merge, type Observable } from 'rxjs';
-import type { Owner, Owners } from '../client/owners.js';
+import type { SpanOwner, SpanOwners } from '../client/owners.js';
 import type { Instance } from '../coordination/interfaces.js';
 import type { Key } from '../model/key.js';
 import type { Mirror } from '../rangelet/mirror.js';
@@ -10,7 +10,7 @@ import type { Readiness } from '../runtime/server.js';
 const WAIT_MS_MAX = 5000;
 
 /** What the mirror knows, as routing asks for it. */
-export class MirroredOwners implements Owners {
+export class MirroredOwners implements SpanOwners {
   readonly changes: Observable<unknown>;
 
   /** `nodes` is what the mirror follows: a node that came is worth a connection before it owns anything. */
@@ -21,8 +21,12 @@ export class MirroredOwners implements Owners {
     this.changes = merge(mirror.changes, nodes);
   }
 
-  find(key: Key): Owner | undefined {
+  find(key: Key): SpanOwner | undefined {
     return this.mirror.current.ownerOf(key);
+  }
+
+  findBelow(end: Key): SpanOwner | undefined {
+    return this.mirror.current.ownerBelow(end);
   }
 
   addresses(): readonly string[] {

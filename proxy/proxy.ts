@@ -1,11 +1,14 @@
 import { shareReplay } from 'rxjs';
 import { Router } from '../client/router.js';
+import { GrpcStore } from '../client/store/grpc-store.js';
+import { RoutedStore } from '../client/store/routed-store.js';
 import { grpcTransports } from '../client/transport.js';
 import type { Discovery } from '../coordination/interfaces.js';
 import { defaultIdent } from '../model/range.js';
 import { GET, PUT } from '../proto/kv-codec.js';
 import { Mirror } from '../rangelet/mirror.js';
 import { grpcRanges } from '../rangelet/mirror-grpc.js';
+import { addStoreService } from '../proto/store-server.js';
 import type { Clock } from '../runtime/clock.js';
 import { dialable } from '../runtime/common-options.js';
 import type { Logger } from '../runtime/log.js';
@@ -48,8 +51,9 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const { clock, random, logger, discovery } = options;
   const nodes = discovery.watch('node').pipe(shareReplay({ bufferSize: 1, refCount: true }));
   const mirror = new Mirror({ nodes, connect: grpcRanges({ clock, logger }), clock, random, logger });
+  const owners = new MirroredOwners(mirror, nodes);
   const router = new Router({
-    owners: new MirroredOwners(mirror, nodes),
+    owners,
     transports: grpcTransports(clock),
     clock,
     logger,
@@ -57,12 +61,14 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     maxBytesInFlight: options.maxBytesInFlight,
     limitName: '--max-bytes-in-flight',
   });
+  const store = new RoutedStore({ owners, connect: (address) => new GrpcStore(address, clock), router, budget: router.budget, clock, timeoutMs: options.timeoutMs });
   const stopRouting = (): void => {
+    store.close();
     router.close();
     mirror.close();
   };
   try {
-    const server = await startServer(options, router, mirror);
+    const server = await startServer(options, { router, store, mirror });
     const { host } = dialable(options.listen);
     const address = formatAddress({ host, port: server.port });
     const ident = options.ident ?? defaultIdent(options.listen.host, server.port);
@@ -91,7 +97,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   }
 }
 
-function startServer(options: ProxyOptions, router: Router, mirror: Mirror): ReturnType<typeof listen> {
+function startServer(options: ProxyOptions, { router, store, mirror }: { readonly router: Router; readonly store: RoutedStore; readonly mirror: Mirror }): ReturnType<typeof listen> {
   const { clock, logger } = options;
   const metrics = createMetrics({ name: 'proxy' });
   const requests = new RequestMetrics('keyranger_proxy', new Map([[GET, 'get'], [PUT, 'put']]));
@@ -105,6 +111,7 @@ function startServer(options: ProxyOptions, router: Router, mirror: Mirror): Ret
     ready: new ProxyReadiness(mirror, clock).check,
     services: (server, closing) => {
       addProxyServices(server, { router, clock, turn: endOfTurn, closing, observe: requests.observe });
+      addStoreService(server, store, { logger, clock, closing });
     },
   });
 }

@@ -8,7 +8,7 @@ import { type Logger, silentLogger } from '../runtime/log.js';
 import { type Random, systemRandom } from '../runtime/random.js';
 import { type Turn, endOfTurn } from '../runtime/turn.js';
 import { type LinkDeps, type LinkTimes, NodeLink, type RangeReport, type RangesTransport } from './mirror-link.js';
-import { type Claim, NO_OWNERS, type Owner, type Ownership, bestClaim, ownerOf, ownersWithin, reassign } from './owners.js';
+import { type Claim, NO_OWNERS, type Owner, type Ownership, bestClaim, ownerBelow, ownerOf, ownersWithin, reassign } from './owners.js';
 
 /** Who owns what, as one value that never changes. */
 export class OwnerMap {
@@ -21,6 +21,11 @@ export class OwnerMap {
 
   ownerOf(key: Key): Owner | undefined {
     return ownerOf(this.owners, key);
+  }
+
+  /** The owner of the keys right below `end`, of which the empty one is +inf. */
+  ownerBelow(end: Key): Owner | undefined {
+    return ownerBelow(this.owners, end);
   }
 
   /** The owners of keys in an interval, in order. */

@@ -106,6 +106,12 @@ export function ownerOf(owners: readonly Owner[], key: Key): Owner | undefined {
   return owner && containsKey(owner.interval, key) ? owner : undefined;
 }
 
+/** The owner of the keys right below `end`. */
+export function ownerBelow(owners: readonly Owner[], end: Key): Owner | undefined {
+  const owner = owners[firstStartingAt(owners, end) - 1];
+  return owner && compareEnds(end, owner.interval.end) <= 0 ? owner : undefined;
+}
+
 /** The owners of keys in an interval, in order. */
 export function ownersWithin(owners: readonly Owner[], interval: Interval): readonly Owner[] {
   return owners.slice(firstEndingAfter(owners, interval.start), firstStartingAt(owners, interval.end));
