@@ -1,3 +1,4 @@
+import { overlaps } from '../../model/interval.js';
 import type { NodeIdent, RangeId } from '../../model/range.js';
 import { type RangeRecord, isWanted, placementOn } from '../keyspace/record.js';
 import { type RosterNode, copyKey, isReachable } from '../roster/roster.js';
@@ -15,7 +16,20 @@ export function mayTake(world: World, node: RosterNode, range: RangeRecord): Cho
     const because = placement.state === 'Dropped' ? `is still dropping R${range.id}` : `already has R${range.id}`;
     return { allowed: false, because: `${node.ident} ${because}` };
   }
+  const remains = mayStartEmpty(range) ? overlapping(node, range) : undefined;
+  if (remains !== undefined) return { allowed: false, because: `${node.ident} still has R${remains} with keys of R${range.id}` };
   return mayTakeAny(world, node);
+}
+
+/** Nobody ever held data for it: it has no ancestors, and no copy was ever activated. */
+export function mayStartEmpty(range: RangeRecord): boolean {
+  return range.parents.length === 0 && !range.established;
+}
+
+/** Beside another range's copy a range would not start empty: what that copy holds of its keys is still there. */
+function overlapping(node: RosterNode, range: RangeRecord): RangeId | undefined {
+  for (const { meta, state } of node.ranges.values()) if (meta.id !== range.id && state !== 'NotFound' && overlaps(meta, range)) return meta.id;
+  return undefined;
 }
 
 export function mayTakeAny(world: World, node: RosterNode): Choice {

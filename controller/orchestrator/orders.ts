@@ -3,6 +3,7 @@ import type { Membership, Parent } from '../../model/report.js';
 import { type Command, remoteTransition } from '../../model/states.js';
 import { type PlacementRecord, type RangeRecord, isGivenUp, primaryOf } from '../keyspace/record.js';
 import { type Attempt, type RosterNode, attemptOf } from '../roster/roster.js';
+import { mayStartEmpty } from './choose.js';
 import type { Draft } from './draft.js';
 import { bumpTogether } from './epochs.js';
 import { type Sight, isActive, look } from './sight.js';
@@ -119,11 +120,6 @@ export function prepareFailure(draft: Draft, range: RangeRecord, placement: Plac
   if (because === undefined || providersOf(draft, range, placement).every((id) => isServed(draft, id))) return because;
   bumpTogether(draft, range.id);
   return undefined;
-}
-
-/** Nobody ever held data for it: it has no ancestors, and no copy was ever activated. */
-export function mayStartEmpty(range: RangeRecord): boolean {
-  return range.parents.length === 0 && !range.established;
 }
 
 function orderActivate(draft: Draft, range: RangeRecord, placement: PlacementRecord, node: RosterNode): void {

@@ -1,8 +1,8 @@
 import type { RangeId } from '../../model/range.js';
 import { freeIndex, isWanted, newPlacement, primaryOf, withPrimary } from '../keyspace/record.js';
-import { chooseIn } from './choose.js';
+import { chooseIn, mayStartEmpty } from './choose.js';
 import type { Draft } from './draft.js';
-import { failure, isDropConfirmed, mayHoldFirstData, mayStartEmpty } from './orders.js';
+import { failure, isDropConfirmed, mayHoldFirstData } from './orders.js';
 import { isActive, isReady, isStranger, look } from './sight.js';
 import type { World } from './types.js';
 

@@ -25,6 +25,7 @@ function standingOfMove(keyspace: Keyspace, roster: Roster, tracked: Tracked & {
   const done: Standing = { state: 'done', ranges: [range.id] };
   const source = placementAt(range, tracked.source);
   if (!source) return done;
+  if (source.lost) return { state: 'ended', because: 'an operator gave up what it was to move' };
   if (source.state === 'Dropped') return isLeftToItself(roster, range, source.index) ? done : { state: 'running' };
   const moving = range.placements.some((p) => p.index !== source.index && p.state !== 'Dropped' && (p.failed !== undefined || isWanted(p)));
   return moving ? { state: 'running' } : { state: 'ended', because: 'the move was given up' };

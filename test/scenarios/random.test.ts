@@ -46,7 +46,9 @@ function disturbance(random: Random): string {
 function operation(random: Random): string {
   const id = (): number => 1 + Math.floor(random.next() * 9);
   const node = (): string => (random.next() < 0.6 ? ` ${pick(random, NODES)}` : '');
-  switch (Math.floor(random.next() * 3)) {
+  switch (Math.floor(random.next() * 4)) {
+    case 3:
+      return `reset ${id()} --accept-data-loss`;
     case 0:
       return `move ${id()}${node()}`;
     case 1:

@@ -197,9 +197,9 @@ class Player {
   }
 
   private reset(range: number, acceptDataLoss: boolean): void {
-    const { view } = this.cluster;
-    const meta = view.keyspace.get(range);
-    if (this.cluster.adjust(planReset(view, { range, acceptDataLoss })) && meta) this.cluster.forget(meta);
+    const plan = planReset(this.cluster.view, { range, acceptDataLoss });
+    if (!this.cluster.adjust(plan) || !plan.allowed) return;
+    for (const { record } of plan.changes) if (record?.state === 'Active' && !record.established) this.cluster.forget(record);
   }
 
   private tellDrain(node: string): void {
