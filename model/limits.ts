@@ -18,6 +18,11 @@ export function valueProblem(byteLength: number): string | undefined {
   return `value of ${byteLength} bytes is too long: the limit is ${VALUE_BYTES_MAX} bytes (8 MiB)`;
 }
 
+/** What is wrong with a write id of this many bytes; undefined when nothing is. */
+export function writeIdProblem(byteLength: number): string | undefined {
+  return byteLength === 16 ? undefined : `write id has ${byteLength} bytes: give 16 random ones, or none`;
+}
+
 /** What is wrong with a content type; undefined when nothing is. */
 export function contentTypeProblem(contentType: string): string | undefined {
   if (contentType === '') return 'content type is empty: leave it out, or give one such as text/plain';

@@ -44,6 +44,23 @@ export const NODE_OPTIONS = {
     min: 1024 * 1024,
     help: 'A connected follower that lags by more than this begins again with a snapshot.',
   },
+  writeIdWindow: {
+    kind: 'duration',
+    flag: 'write-id-window',
+    env: 'WRITE_ID_WINDOW',
+    default: '60s',
+    min: 1_000,
+    help: 'How long the ids of writes are remembered, so that a retry is applied once; an older one is refused.',
+  },
+  writeIdsMax: {
+    kind: 'integer',
+    flag: 'write-ids-max',
+    env: 'WRITE_IDS_MAX',
+    default: 500_000,
+    min: 1_000,
+    max: 50_000_000,
+    help: 'At most this many ids of writes are remembered, of all ranges together; each takes about 100 bytes of memory.',
+  },
   chaos: {
     kind: 'number',
     flag: 'chaos',

@@ -86,6 +86,7 @@ async function start(ctx: MainContext): Promise<Running> {
     limits: {
       writeBytesMax: config.maxPendingBytes,
       retention: { keepBytes: config.logKeepBytes, holdBytesMax: config.logHoldBytes },
+      writeIds: { windowMs: config.writeIdWindow, countMax: config.writeIdsMax },
       patience: { fetchMs: config.fetchPatience, handOverMs: config.handOverPatience },
     },
     hooks: commandMetrics(metrics),

@@ -55,4 +55,23 @@ export function registerNodeMetrics(registry: Registry, node: KvNode): void {
       pending.set(node.queue.pendingBytes);
     },
   });
+  const ids = new Gauge({
+    name: 'keyranger_node_write_ids',
+    help: 'Ids of late writes that are remembered, so that a retry is applied once.',
+    registers: [registry],
+    collect() {
+      ids.set(node.writeIds.size);
+    },
+  });
+  registry.registerMetric(
+    new Counter({
+      name: 'keyranger_node_repeated_writes_total',
+      help: 'Retries of writes that were known already, and answered without being applied again.',
+      registers: [],
+      collect() {
+        this.reset();
+        this.inc(node.writeIds.repeated);
+      },
+    }),
+  );
 }

@@ -19,6 +19,7 @@ import { durableFences, durableTerms } from './range/fences.js';
 import { LocalStore } from './range/local-store.js';
 import { Retention, type RetentionLimits } from './range/retention.js';
 import { KvRangeService, type Patience } from './range/service.js';
+import { DEFAULT_WRITE_ID_WINDOW, type WriteIdLimits, WriteIdWindow } from './range/write-ids.js';
 import type { Storage } from './storage/storage.js';
 
 export interface NodeOptions {
@@ -46,12 +47,14 @@ export interface NodeOptions {
 export interface NodeLimits {
   readonly writeBytesMax: number;
   readonly retention: RetentionLimits;
+  readonly writeIds: WriteIdLimits;
   readonly patience: Patience;
 }
 
 export const DEFAULT_LIMITS: NodeLimits = {
   writeBytesMax: 64 * 1024 * 1024,
   retention: { keepBytes: 16 * 1024 * 1024, holdBytesMax: 1024 * 1024 * 1024 },
+  writeIds: DEFAULT_WRITE_ID_WINDOW,
   patience: { fetchMs: 10_000, handOverMs: 5_000 },
 };
 
@@ -66,13 +69,16 @@ export class KvNode {
   readonly copies: Copies;
   readonly sources: SourceDeps;
   readonly queue: CommitQueue;
+  readonly writeIds: WriteIdWindow;
   private readonly fences: EpochFences;
   private readonly service: KvRangeService;
   private readonly cleaner: Cleaner;
 
   constructor(private readonly options: NodeOptions) {
     const { storage, clock, logger, limits, yieldTurn, ident, address, failpoints = NO_FAILPOINTS } = options;
-    this.copies = new Copies(storage);
+    const writeIds = new WriteIdWindow({ ...limits.writeIds, now: () => clock.now(), wallMs: () => clock.wallMs() });
+    this.writeIds = writeIds;
+    this.copies = new Copies(storage, writeIds);
     this.fences = durableFences(storage);
     const retention = new Retention(storage, limits.retention);
     const estimator = new Estimator(storage, clock, yieldTurn);
@@ -81,6 +87,10 @@ export class KvNode {
       onFatal: options.onFatal,
       onCommitted: (copy, records) => {
         retention.added(copy, records);
+      },
+      wallMs: () => clock.wallMs(),
+      onRepeated: () => {
+        writeIds.repeated++;
       },
     });
     this.data = new KeyValues(storage, this.copies, this.queue);

@@ -59,6 +59,8 @@ export type ToFollower =
       readonly offset: number;
       readonly epoch: number;
       readonly keys: number;
+      /** With a snapshot: the log from `offset` on has the ids of all writes whose first try was sent within this time. */
+      readonly knownForMs?: number | undefined;
       /** The follower's log parts from the source's here: it restores the keys of what is behind, and cuts that off. */
       readonly cutAt?: number | undefined;
       /** Of the source's activation. */

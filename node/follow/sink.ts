@@ -29,7 +29,9 @@ export class CopySink implements LinkSink {
   ) {}
 
   async begin(link: Link, message: Extract<ToFollower, { type: 'begin' }>): Promise<void> {
-    if (message.snapshotFrom === undefined || !this.keepsLog(link)) return;
+    if (message.snapshotFrom === undefined) return;
+    this.cover(link, message);
+    if (!this.keepsLog(link)) return;
     // The log here goes on from the snapshot; what was before it has a gap behind it.
     const { copy } = this;
     const { copies } = this.deps;
@@ -42,6 +44,14 @@ export class CopySink implements LinkSink {
         await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, origins: [] } }], { trims });
       },
     );
+  }
+
+  /** What the log that follows the snapshot tells of writes of late. */
+  private cover(link: Link, { knownForMs = 0 }: Extract<ToFollower, { type: 'begin' }>): void {
+    const { writeIds } = this.copy;
+    const since = this.deps.copies.now() - knownForMs;
+    if (this.keepsLog(link)) writeIds.cover(since);
+    else writeIds.coverToo(since);
   }
 
   async chunk(link: Link, span: Interval, pairs: PackedPairs): Promise<void> {
@@ -75,6 +85,10 @@ export class CopySink implements LinkSink {
     const position = resumable === undefined || copy.fetching || copy.saving ? [] : [{ ...copy.record, links: withLink(copy.record.links, link, resumable) }];
     await this.deps.storage.commit({ ...writes, copies: position });
     copy.changes += records.length;
+    for (const record of records) {
+      if (this.keepsLog(link)) copy.writeIds.learn(record);
+      else copy.writeIds.learnForeign(record);
+    }
     if (!last || !this.keepsLog(link)) return;
     copy.advance(last.offset);
     this.deps.retention.added(copy, records);

@@ -149,13 +149,24 @@ export class FollowSource {
   private async serveSnapshot(copy: Copy, hold: LogHold): Promise<number> {
     const { resumeAfter, snapshotFrom } = this.start;
     const canResume = resumeAfter !== undefined && this.logReaches(copy, resumeAfter);
-    const offset = canResume ? resumeAfter : copy.committedOffset;
+    // The log of a snapshot begins early enough to tell which writes were made of late.
+    const { offset, knownForMs } = canResume ? { offset: resumeAfter } : this.knownFrom(copy);
     hold.offset = offset;
     const from = canResume ? snapshotFrom : this.start.span.start;
     const keys = from === undefined ? 0 : await this.countKeys({ ...this.start.span, start: from });
-    await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch: copy.record.logEpoch, keys });
+    await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch: copy.record.logEpoch, keys, knownForMs });
     if (from !== undefined) await this.sendChunks(copy, from);
     return offset;
+  }
+
+  /** Behind which offset the log tells, as far as it is kept, the ids of writes that are known here. */
+  private knownFrom(copy: Copy): { readonly offset: number; readonly knownForMs?: number } {
+    const end = copy.committedOffset;
+    const first = this.deps.storage.logBounds(copy.meta.id)?.first ?? Infinity;
+    const kept = Math.max(copy.record.baseOffset, copy.trimmedThrough, Math.min(first - 1, end));
+    const start = copy.writeIds.logStart(kept);
+    const offset = Math.min(start.offset, end);
+    return this.logReaches(copy, offset) ? { offset, knownForMs: start.knownForMs } : { offset: end };
   }
 
   private logReaches(copy: Copy, after: number): boolean {

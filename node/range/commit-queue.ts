@@ -1,8 +1,28 @@
 import { AppError, messageOf } from '../../runtime/errors.js';
 import type { LogRecord, Storage } from '../storage/storage.js';
 import type { Copy } from './copy.js';
+import { type KnownWrite, hashOf } from './write-ids.js';
 
 export type Done = (error: AppError | undefined, record: LogRecord) => void;
+
+/** When a write is done. `ASYNC`: it is durable here, and a fail-over may lose it. `SAFE`: every member has it. */
+export type WriteLevel = 'ASYNC' | 'SAFE';
+
+/** What a write says besides key and value. */
+export interface WriteOptions {
+  readonly contentType?: string | undefined;
+  /** SAFE when not given. */
+  readonly level?: WriteLevel | undefined;
+  /** 16 bytes that no other write has: a second try with the same is answered like the first. */
+  readonly writeId?: Buffer | undefined;
+  /** On this node's monotonic clock: when the first try of unknown outcome was sent; undefined when there was none. */
+  readonly firstSentAt?: number | undefined;
+}
+
+export interface Write extends WriteOptions {
+  readonly key: Buffer;
+  readonly value: Buffer | undefined;
+}
 
 interface Waiting {
   readonly copy: Copy;
@@ -31,6 +51,10 @@ export class CommitQueue {
       /** The disk broke its word: what is durable is unknown, so the process must end. */
       readonly onFatal: (error: AppError) => void;
       readonly onCommitted?: (copy: Copy, records: readonly LogRecord[]) => void;
+      /** The time of day, for the log. */
+      readonly wallMs: () => number;
+      /** A second try was met, and is answered like the first. */
+      readonly onRepeated?: () => void;
     },
   ) {}
 
@@ -38,15 +62,18 @@ export class CommitQueue {
     return this.bytes;
   }
 
-  append(copy: Copy, key: Buffer, value: Buffer | undefined, done: Done, contentType?: string): void {
+  append(copy: Copy, write: Write, done: Done): void {
+    if (this.answersKnown(copy, write, done)) return;
+    const { key, value, contentType, writeId } = write;
     const size = sizeOf(key, value);
     if (this.bytes + size > this.options.bytesMax) {
       const message = `the node has ${this.bytes} bytes of writes waiting for its disk, and takes ${this.options.bytesMax}: try again later`;
-      done(new AppError('RESOURCE_EXHAUSTED', message), { epoch: 0, offset: 0, key, value });
+      done(new AppError('RESOURCE_EXHAUSTED', message), nowhere(write));
       return;
     }
     this.bytes += size;
-    const record = { epoch: copy.record.logEpoch, offset: copy.admit(), key, value, contentType };
+    const record: LogRecord = { epoch: copy.record.logEpoch, offset: copy.admit(), key, value, contentType, writeId, timeMs: this.options.wallMs() };
+    if (writeId) copy.writeIds.add(writeId, { epoch: record.epoch, offset: record.offset, keyHash: hashOf(key) });
     this.waiting.push({ copy, record, done });
     if (this.committing || this.scheduled) return;
     this.scheduled = true;
@@ -55,6 +82,25 @@ export class CommitQueue {
       this.scheduled = false;
       void this.flush();
     });
+  }
+
+  /**
+   * Whether the write needs no place in the log: it was made before, or is on its way,
+   * and this is a second try; or nobody knows any more.
+   */
+  answersKnown(copy: Copy, write: Write, done: Done): boolean {
+    const { writeId, firstSentAt } = write;
+    if (!writeId) return false;
+    const known = copy.writeIds.find(writeId);
+    if (known) {
+      this.options.onRepeated?.();
+      if (known.keyHash === hashOf(write.key)) answerAsFirst(copy, { ...write, writeId }, known, done);
+      else done(new AppError('INVALID_ARGUMENT', `write id ${writeId.toString('hex')} was used for another key: make a new one for each write`), nowhere(write));
+      return true;
+    }
+    if (firstSentAt === undefined || copy.writeIds.vouchesFor(firstSentAt)) return false;
+    done(new AppError('UNKNOWN', `whether an earlier try of the write was applied is unknown: R${copy.meta.id} does not know the ids of writes of so long ago any more`), nowhere(write));
+    return true;
   }
 
   private async flush(): Promise<void> {
@@ -93,6 +139,7 @@ export class CommitQueue {
     }
     for (const { record } of batch) this.bytes -= sizeOf(record.key, record.value);
     for (const { copy, records } of groups) {
+      if (error) for (const { writeId } of records) if (writeId) copy.writeIds.remove(writeId);
       copy.settle(records.length, error ? 0 : (records[records.length - 1] as LogRecord).offset);
       if (!error) this.options.onCommitted?.(copy, records);
     }
@@ -113,6 +160,34 @@ function groupByCopy(batch: readonly Waiting[]): Group[] {
     else groups.set(copy, { copy, records: [record] });
   }
   return [...groups.values()];
+}
+
+/** The outcome of the first try is that of all; one that is on its way is waited for. */
+function answerAsFirst(copy: Copy, write: Write & { readonly writeId: Buffer }, known: KnownWrite, done: Done): void {
+  const { key, value, writeId } = write;
+  const outcome = (): (() => void) | undefined => {
+    if (copy.writeIds.find(writeId)?.offset !== known.offset) {
+      return () => done(new AppError('UNAVAILABLE', 'the first try of the write failed: nothing was applied'), nowhere(write));
+    }
+    if (known.offset <= copy.committedOffset) return () => done(undefined, { epoch: known.epoch, offset: known.offset, key, value });
+    if (copy.gone || copy.quiet) return () => done(new AppError('UNKNOWN', `whether the write was applied is unknown: R${copy.meta.id} stopped serving before it was committed`), nowhere(write));
+    return undefined;
+  };
+  const answer = outcome();
+  if (answer) {
+    answer();
+    return;
+  }
+  const stop = copy.watch(() => {
+    const late = outcome();
+    if (!late) return;
+    stop();
+    late();
+  });
+}
+
+function nowhere({ key, value }: Write): LogRecord {
+  return { epoch: 0, offset: 0, key, value };
 }
 
 /** What a waiting write takes beyond its bytes: many small ones must not fill the memory. */

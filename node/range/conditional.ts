@@ -2,18 +2,15 @@ import { type Key, formatKey, keyFromBytes } from '../../model/key.js';
 import { type Condition, type Position, type WriteOutcome, holds } from '../../model/store.js';
 import { AppError } from '../../runtime/errors.js';
 import type { LogRecord, Storage } from '../storage/storage.js';
-import type { CommitQueue } from './commit-queue.js';
+import type { CommitQueue, Write } from './commit-queue.js';
 import type { Copy } from './copy.js';
 
-interface Write {
-  readonly key: Buffer;
-  readonly value: Buffer | undefined;
-  readonly contentType?: string | undefined;
+interface ConditionalWrite extends Write {
   /** Writes without one only wait their turn behind those that have one. */
   readonly condition?: Condition | undefined;
 }
 
-interface Waiting extends Write {
+interface Waiting extends ConditionalWrite {
   readonly done: (error: AppError | undefined, outcome: WriteOutcome) => void;
 }
 
@@ -39,7 +36,7 @@ export class ConditionalWrites {
     private readonly servingCopy: (key: Buffer) => Copy,
   ) {}
 
-  write(copy: Copy, write: Write & { readonly condition: Condition }, done: Waiting['done']): void {
+  write(copy: Copy, write: ConditionalWrite & { readonly condition: Condition }, done: Waiting['done']): void {
     const name = keyFromBytes(write.key);
     const before = this.held.get(name);
     if (!before && copy.lastOffset === copy.committedOffset) this.decide(copy, { ...write, done });
@@ -47,12 +44,12 @@ export class ConditionalWrites {
   }
 
   /** Whether the key is held: then the write waits, and will be made in its turn. */
-  holdsUp(key: Buffer, value: Buffer | undefined, done: (error: AppError | undefined, position: Position) => void, contentType: string | undefined): boolean {
+  holdsUp(write: Write, done: (error: AppError | undefined, position: Position) => void): boolean {
     if (this.held.size === 0) return false;
-    const name = keyFromBytes(key);
+    const name = keyFromBytes(write.key);
     const before = this.held.get(name);
     if (!before) return false;
-    this.enqueue(name, before, { key, value, contentType, done: (error, outcome) => done(error, outcome.applied ? outcome.position : NOWHERE) });
+    this.enqueue(name, before, { ...write, done: (error, outcome) => done(error, outcome.applied ? outcome.position : NOWHERE) });
     return true;
   }
 
@@ -109,23 +106,21 @@ export class ConditionalWrites {
     }
   }
 
-  private decide(copy: Copy, { key, value, contentType, condition, done }: Waiting): boolean {
+  private decide(copy: Copy, write: Waiting): boolean {
+    const { condition, done } = write;
+    const appended = (error: AppError | undefined, { epoch, offset }: LogRecord): void => {
+      done(error, { applied: true, position: { epoch, offset } });
+    };
     if (condition) {
-      const current = this.storage.get(key);
+      // What the first try changed is no reason for the second to fail.
+      if (this.queue.answersKnown(copy, write, appended)) return false;
+      const current = this.storage.get(write.key);
       if (!holds(condition, current)) {
         done(undefined, { applied: false, current: current && { epoch: current.epoch, offset: current.offset } });
         return false;
       }
     }
-    this.queue.append(
-      copy,
-      key,
-      value,
-      (error: AppError | undefined, { epoch, offset }: LogRecord) => {
-        done(error, { applied: true, position: { epoch, offset } });
-      },
-      contentType,
-    );
+    this.queue.append(copy, write, appended);
     return true;
   }
 }
@@ -133,6 +128,6 @@ export class ConditionalWrites {
 const NOWHERE: Position = { epoch: 0, offset: 0 };
 const REFUSED: WriteOutcome = { applied: false, current: undefined };
 
-function bytesOf({ key, value }: Write): number {
+function bytesOf({ key, value }: ConditionalWrite): number {
   return 256 + key.length + (value?.length ?? 0);
 }

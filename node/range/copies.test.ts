@@ -6,6 +6,7 @@ import { MemoryStorage } from '../storage/memory.js';
 import { Copies } from './copies.js';
 import type { Copy } from './copy.js';
 import { subtractAll } from './span-set.js';
+import { DEFAULT_WRITE_ID_WINDOW, WriteIdWindow } from './write-ids.js';
 
 const left = { start: keyFromText(''), end: keyFromText('m') };
 const right = { start: keyFromText('m'), end: keyFromText('') };
@@ -24,7 +25,7 @@ class FullOnce extends MemoryStorage {
 
 async function owner(): Promise<{ storage: FullOnce; copies: Copies; copy: Copy }> {
   const storage = new FullOnce('disk');
-  const copies = new Copies(storage);
+  const copies = new Copies(storage, new WriteIdWindow({ ...DEFAULT_WRITE_ID_WINDOW, now: () => 0, wallMs: () => 0 }));
   const copy = copies.addFetching({ id: 1, ...EVERYTHING });
   copy.fetching = false;
   await copies.save([{ copy, record: { ...copy.record, owned: [EVERYTHING] } }]);

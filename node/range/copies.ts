@@ -5,6 +5,7 @@ import { assert } from '../../runtime/errors.js';
 import type { CopyRecord } from '../storage/copy-record.js';
 import type { Commit, Storage } from '../storage/storage.js';
 import { Copy } from './copy.js';
+import type { WriteIdWindow } from './write-ids.js';
 
 export interface RecordChange {
   readonly copy: Copy;
@@ -17,12 +18,20 @@ export class Copies {
   /** Copies that admit requests, by start key: they never overlap. */
   private serving: Copy[] = [];
 
-  constructor(private readonly storage: Storage) {
+  constructor(
+    private readonly storage: Storage,
+    private readonly window: WriteIdWindow,
+  ) {
     for (const record of storage.copies()) {
       const last = storage.logBounds(record.meta.id)?.last ?? 0;
-      this.byId.set(record.meta.id, new Copy(record, { lastOffset: Math.max(last, record.baseOffset), fetching: false }));
+      this.byId.set(record.meta.id, new Copy(record, { lastOffset: Math.max(last, record.baseOffset), fetching: false, writeIds: window.restore(record, storage) }));
     }
     this.index();
+  }
+
+  /** On the clock of the ids of writes. */
+  now(): number {
+    return this.window.options.now();
   }
 
   get(id: RangeId): Copy | undefined {
@@ -61,6 +70,15 @@ export class Copies {
     return this.all().find((copy) => containsKey(copy.meta, key));
   }
 
+  /** The copy to answer a stale read of `key`: of those that may, the one that is furthest. */
+  staleKey(key: Key): Copy | undefined {
+    let best: Copy | undefined;
+    for (const copy of this.byId.values()) {
+      if (copy.answersStale && containsKey(copy.meta, key) && !(best && best.committedOffset >= copy.committedOffset)) best = copy;
+    }
+    return best;
+  }
+
   /** What of `span` no copy on this node covers. */
   uncovered(span: Interval): Interval[] {
     return subtract(span, this.overlapping(span).map((copy) => copy.meta));
@@ -69,7 +87,7 @@ export class Copies {
   /** A new copy, known to this process alone until it is saved. */
   addFetching(meta: RangeMeta): Copy {
     const record: CopyRecord = { meta, state: 'Inactive', logEpoch: 0, baseOffset: 0, owned: [], handed: [], links: [], origins: [], dumped: false };
-    const copy = new Copy(record, { lastOffset: 0, fetching: true });
+    const copy = new Copy(record, { lastOffset: 0, fetching: true, writeIds: this.window.make() });
     this.byId.set(meta.id, copy);
     return copy;
   }
@@ -125,6 +143,7 @@ export class Copies {
   forget(copy: Copy): void {
     copy.gone = true;
     copy.admitting = false;
+    this.window.forget(copy.writeIds);
     this.byId.delete(copy.meta.id);
     this.index();
     copy.notify();

@@ -3,6 +3,7 @@ import type { RangeMeta } from '../../model/range.js';
 import { assert } from '../../runtime/errors.js';
 import type { CopyRecord } from '../storage/copy-record.js';
 import { coversSpan } from './span-set.js';
+import type { WriteIds } from './write-ids.js';
 
 /**
  * One copy of a range on this node: what is durable of it (`record`), and what this
@@ -31,7 +32,11 @@ export class Copy {
   private inFlight = 0;
   private readonly watchers = new Set<() => void>();
 
-  constructor(record: CopyRecord, options: { lastOffset: number; fetching: boolean }) {
+  /** The writes of late by their ids. */
+  readonly writeIds: WriteIds;
+
+  constructor(record: CopyRecord, options: { lastOffset: number; fetching: boolean; writeIds: WriteIds }) {
+    this.writeIds = options.writeIds;
     this.record = record;
     this.fetching = options.fetching;
     this.admitting = record.state === 'Active';
@@ -72,6 +77,11 @@ export class Copy {
 
   owns(span: Interval): boolean {
     return coversSpan(this.record.owned, span);
+  }
+
+  /** Whether a read of what this copy has, new or not, may be answered: it was whole once, and still is. */
+  get answersStale(): boolean {
+    return !this.fetching && !this.gone;
   }
 
   /** Calls back at every change of offsets or state, until the result is called. */

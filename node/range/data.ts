@@ -1,12 +1,12 @@
 import { type Interval, covers, formatInterval, intersection } from '../../model/interval.js';
 import { type Key, NO_KEY, formatKey, keyFromBytes, keyToBytes, successor } from '../../model/key.js';
-import { keyProblem, valueProblem } from '../../model/limits.js';
+import { keyProblem, valueProblem, writeIdProblem } from '../../model/limits.js';
 import { type RangeId, formatRange } from '../../model/range.js';
 import type { Condition, WriteOutcome } from '../../model/store.js';
 import { AppError, assert } from '../../runtime/errors.js';
 import { ConditionalWrites } from './conditional.js';
 import type { ScanLimits, ScanResult, Storage, StoredPair, StoredValue } from '../storage/storage.js';
-import type { CommitQueue } from './commit-queue.js';
+import type { CommitQueue, WriteOptions } from './commit-queue.js';
 import type { Copies } from './copies.js';
 import type { Copy } from './copy.js';
 
@@ -38,12 +38,24 @@ export class KeyValues {
   }
 
   /** Writes, or with no value deletes, and calls back once it is durable. Throws AppError for what is refused at once. */
-  put(key: Buffer, value: Buffer | undefined, done: (error: AppError | undefined, answer: WriteAnswer) => void, contentType?: string): void {
+  put(key: Buffer, value: Buffer | undefined, done: (error: AppError | undefined, answer: WriteAnswer) => void, options: WriteOptions = {}): void {
     if (value !== undefined) refuse(valueProblem(value.length));
+    if (options.writeId) refuse(writeIdProblem(options.writeId.length));
     const copy = this.servingCopy(key);
     copy.writes++;
-    if (this.conditional.holdsUp(key, value, done, contentType)) return;
-    this.queue.append(copy, key, value, done, contentType);
+    const write = { ...options, key, value };
+    if (this.conditional.holdsUp(write, done)) return;
+    this.queue.append(copy, write, done);
+  }
+
+  /** What any copy here has of the key, which was whole up to the offset told. Throws AppError. */
+  getStale(key: Buffer): { readonly stored: StoredValue | undefined; readonly atOffset: number } {
+    refuse(keyProblem(key.length));
+    const name = keyFromBytes(key);
+    const copy = this.copies.servingKey(name) ?? this.copies.staleKey(name);
+    if (!copy) throw new AppError('ABORTED', `no copy on this node can be read for key ${formatKey(name)}: your map of ranges is stale`);
+    copy.reads++;
+    return { stored: this.storage.get(key), atOffset: copy.committedOffset };
   }
 
   /**

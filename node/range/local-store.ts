@@ -66,7 +66,7 @@ export class LocalStore implements Store {
           if (error) reject(error);
           else resolve({ applied: true, position: { epoch, offset } });
         },
-        contentType,
+        { contentType },
       );
     });
   }

@@ -173,7 +173,7 @@ export class KvRangeService implements RangeService {
    * takes the rights of other copies on this node, to serve with them.
    */
   private async startServing(copy: Copy, ctx: CommandContext, made: readonly Interval[]): Promise<void> {
-    const { copies, fences } = this.deps;
+    const { copies, fences, clock, retention } = this.deps;
     const { epoch } = ctx;
     this.refuseStale(copy, ctx);
     const changes: RecordChange[] = [];
@@ -181,6 +181,7 @@ export class KvRangeService implements RangeService {
     let owned = made.reduce(addSpan, [...copy.record.owned]);
     let base = copy.lastOffset;
     let origins = this.originsKept(copy);
+    const parents: Copy[] = [];
     for (const other of copies.overlapping(copy.meta, copy)) {
       const rest = withoutSpan(other.record, copy.meta);
       if (rest) changes.push({ copy: other, record: rest });
@@ -190,6 +191,7 @@ export class KvRangeService implements RangeService {
         throw new AppError('FAILED_PRECONDITION', `${formatRange(other.meta)} is still active on this node`);
       }
       continues = false;
+      parents.push(other);
       for (const span of taken) owned = addSpan(owned, span);
       origins = withOrigins(origins, taken, other.meta.id, other.lastOffset);
       base = Math.max(base, other.lastOffset);
@@ -199,6 +201,7 @@ export class KvRangeService implements RangeService {
       throw new AppError('FAILED_PRECONDITION', `nobody handed over the right to write ${lacking.map(formatInterval).join(' ')}`);
     }
     copy.advance(base);
+    this.knowWrites(copy, parents, ctx, made);
     const logEpoch = Math.max(epoch, copy.record.logEpoch, fences.get(copy.meta.id));
     const record: CopyRecord = {
       ...copy.record,
@@ -212,7 +215,22 @@ export class KvRangeService implements RangeService {
       dumped: false,
     };
     const trims = continues ? [] : [{ range: copy.meta.id, through: base, countMax: Number.MAX_SAFE_INTEGER }];
-    await copies.save([{ copy, record }, ...changes], { trims });
+    const records = copy.writeIds.seenRecords({ after: base, epoch: logEpoch, timeMs: clock.wallMs() });
+    await copies.save([{ copy, record }, ...changes], { trims, appends: [{ range: copy.meta.id, records }] });
+    const end = records.at(-1)?.offset;
+    if (end === undefined) return;
+    copy.writeIds.seenWritten(base);
+    copy.advance(end);
+    retention.added(copy, records);
+  }
+
+  /** A retry of a write that was made before this copy served has to be known for one. */
+  private knowWrites(copy: Copy, parents: readonly Copy[], { epoch }: CommandContext, made: readonly Interval[]): void {
+    const { writeIds } = copy;
+    for (const parent of parents) writeIds.adopt(parent.writeIds);
+    // Where a controller without epochs alone says who serves, others may have before.
+    if (made.length > 0 && epoch !== 0) writeIds.cover(-Infinity);
+    else if (writeIds.since === undefined) writeIds.cover(this.deps.copies.now());
   }
 
   /** What of the range nobody on this node may write. */
@@ -297,6 +315,7 @@ export class KvRangeService implements RangeService {
       () => [copy],
       () => {
         this.refuseStale(copy, ctx);
+        copy.writeIds.coverToo(copies.now());
         copy.advance(offset);
         return this.keepSpans(copy, span, [span], { range: undefined, offset });
       },

@@ -89,6 +89,7 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
             offset: BigInt(message.offset),
             epoch: BigInt(message.epoch),
             keys: BigInt(message.keys),
+            knownForMs: BigInt(message.knownForMs ?? 0),
             cut: message.cutAt !== undefined,
             cutOffset: BigInt(message.cutAt ?? 0),
             logEpoch: BigInt(message.logEpoch ?? 0),
@@ -135,13 +136,14 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
 export function toFollowerFromWire({ message }: FollowResponse): ToFollower {
   switch (message?.$case) {
     case 'begin': {
-      const { snapshot, snapshotFrom, offset, epoch, keys, cut, cutOffset, logEpoch } = message.begin;
+      const { snapshot, snapshotFrom, offset, epoch, keys, knownForMs, cut, cutOffset, logEpoch } = message.begin;
       return {
         type: 'begin',
         snapshotFrom: snapshot ? keyFromBytes(snapshotFrom) : undefined,
         offset: countFromWire(offset, 'begin.offset'),
         epoch: countFromWire(epoch, 'begin.epoch'),
         keys: countFromWire(keys, 'begin.keys'),
+        knownForMs: countFromWire(knownForMs, 'begin.known_for_ms'),
         cutAt: cut ? countFromWire(cutOffset, 'begin.cut_offset') : undefined,
         logEpoch: countFromWire(logEpoch, 'begin.log_epoch'),
       };

@@ -2,14 +2,15 @@ import type * as grpc from '@grpc/grpc-js';
 import { formatKey, keyFromBytes } from '../../model/key.js';
 import { rangeIdFromWire } from '../../proto/convert.js';
 import { DumpRequest, DumpResponse } from '../../proto/gen/kv/kv.js';
-import { GET, NO_BYTES } from '../../proto/kv-codec.js';
+import { ASYNC, GET, NO_BYTES, type PipeRequestFrame, SAFE } from '../../proto/kv-codec.js';
 import { addKvServer } from '../../proto/kv-server.js';
 import { type PipeHandler, type PipeReply, addPipeService } from '../../proto/pipe-server.js';
 import { statusNumber, toServiceError } from '../../proto/status.js';
 import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Turn } from '../../runtime/turn.js';
-import type { KeyValues } from '../range/data.js';
+import type { WriteOptions } from '../range/commit-queue.js';
+import type { KeyValues, WriteAnswer } from '../range/data.js';
 
 export interface KvServicesOptions {
   readonly data: KeyValues;
@@ -22,20 +23,22 @@ export interface KvServicesOptions {
 /** kv.KV, a call a request, and kv.Pipe, many requests a message. */
 export function addKvServices(server: grpc.Server, options: KvServicesOptions): void {
   const { data, clock, turn, closing, observe } = options;
-  const handler = keyHandler(data);
+  const handler = keyHandler(data, clock);
   addKvServer(server, { handler, clock, observe, dump: dumpHandler(data) });
   addPipeService(server, { handler: observed(handler, clock, observe), turn, closing });
 }
 
-export function keyHandler(data: KeyValues): PipeHandler {
-  return ({ action, key, value }, reply) => {
+export function keyHandler(data: KeyValues, clock: Clock): PipeHandler {
+  return (request, reply) => {
+    const { action, key, value } = request;
     try {
       if (action === GET) {
-        reply(read(data, key));
+        reply(request.stale ? readStale(data, key) : read(data, key));
       } else {
-        data.put(key, value, (error, { epoch, offset }) => {
+        const answer = (error: AppError | undefined, { epoch, offset }: WriteAnswer): void => {
           reply(error ? failure(error) : { code: 0, message: '', value: NO_BYTES, epoch, offset });
-        });
+        };
+        data.put(key, value, answer, writeOptions(request, clock));
       }
     } catch (thrown) {
       reply(failure(AppError.from(thrown)));
@@ -43,6 +46,18 @@ export function keyHandler(data: KeyValues): PipeHandler {
     // A write cannot be called back, and a read is done already.
     return undefined;
   };
+}
+
+function writeOptions({ level, writeId, retryAgeMs }: PipeRequestFrame, clock: Clock): WriteOptions {
+  if (level !== undefined && level > ASYNC) throw new AppError('INVALID_ARGUMENT', `level ${level} is not known here: give SAFE (${SAFE}) or ASYNC (${ASYNC})`);
+  return { level: level === ASYNC ? 'ASYNC' : 'SAFE', writeId, firstSentAt: retryAgeMs ? clock.now() - retryAgeMs : undefined };
+}
+
+function readStale(data: KeyValues, key: Buffer): PipeReply {
+  const { stored, atOffset } = data.getStale(key);
+  if (stored) return { code: 0, message: '', value: stored.value, epoch: stored.epoch, offset: stored.offset, stale: true, atOffset };
+  const absent = failure(new AppError('NOT_FOUND', `key ${formatKey(keyFromBytes(key))} is not there, as of offset ${atOffset}`));
+  return { ...absent, stale: true, atOffset };
 }
 
 function read(data: KeyValues, key: Buffer): PipeReply {

@@ -12,6 +12,7 @@ import type { Failpoints } from '../chaos/failpoints.js';
 import type { FollowTransport, SourceChannel, ToFollower, ToSource } from '../follow/messages.js';
 import { FollowSource } from '../follow/source.js';
 import { DEFAULT_LIMITS, KvNode, type NodeLimits } from '../node.js';
+import type { WriteOptions } from '../range/commit-queue.js';
 import { MemoryStorage } from '../storage/memory.js';
 import type { Storage } from '../storage/storage.js';
 
@@ -258,12 +259,13 @@ export async function command(node: KvNode, request: CommandRequest): Promise<Co
   }
 }
 
-export function put(node: KvNode, key: string, value: string | undefined): Promise<{ epoch: number; offset: number }> {
+export function put(node: KvNode, key: string, value: string | undefined, options?: WriteOptions): Promise<{ epoch: number; offset: number }> {
   return new Promise((resolve, reject) => {
-    node.data.put(Buffer.from(key), value === undefined ? undefined : Buffer.from(value), (error, answer) => {
+    const done: Parameters<KvNode['data']['put']>[2] = (error, answer) => {
       if (error) reject(error);
       else resolve({ epoch: answer.epoch, offset: answer.offset });
-    });
+    };
+    node.data.put(Buffer.from(key), value === undefined ? undefined : Buffer.from(value), done, options);
   });
 }
 

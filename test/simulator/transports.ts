@@ -292,7 +292,7 @@ function servePipe(far: StreamEnd<Buffer, Buffer | 'open'>, at: Process, { nodeO
     far.close(ABSENT);
     return;
   }
-  const handle = keyHandler(node.data);
+  const handle = keyHandler(node.data, at.clock);
   far.send('open').catch(() => undefined);
   far.onMessage = (message) => {
     for (const request of decodePipeRequests(message)) {
