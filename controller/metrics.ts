@@ -1,12 +1,13 @@
 import type { Command } from '../model/states.js';
 import { Counter, Gauge, Histogram, type Registry } from '../runtime/metrics.js';
 import type { Controller } from './controller.js';
+import type { Tracked } from './orchestrator/request.js';
 
 /** What the controller tells of its work. */
 export interface Observer {
   passed(elapsedMs: number, full: boolean): void;
   commandEnded(command: Command, code: string): void;
-  operationEnded(kind: 'move' | 'split' | 'join', done: boolean, elapsedMs: number): void;
+  operationEnded(kind: Tracked['kind'], done: boolean, elapsedMs: number): void;
 }
 
 export const silentObserver: Observer = {

@@ -3,7 +3,7 @@ import { type Operation, type Step, formatOperation } from '../model/notation.js
 import type { Clock } from '../runtime/clock.js';
 import { AppError } from '../runtime/errors.js';
 import type { Keyspace } from './keyspace/keyspace.js';
-import { type CopyProgress, copying, membersOf, standing } from './orchestrator/progress.js';
+import { type CopyProgress, copying, fetchingFor, membersOf, standing } from './orchestrator/progress.js';
 import type { Plan, Tracked } from './orchestrator/request.js';
 import type { Ended } from './orchestrator/types.js';
 import type { Roster } from './roster/roster.js';
@@ -77,8 +77,7 @@ export class RunningOperation {
 
   /** The nodes that copy for it now. */
   copyingNodes(keyspace: Keyspace): string[] {
-    const ids = this.tracked.kind === 'move' ? [this.tracked.range] : this.tracked.children;
-    return ids.flatMap((id) =>
+    return fetchingFor(this.tracked).flatMap((id) =>
       (keyspace.get(id)?.placements ?? []).filter((p) => p.state === 'Pending').map((p) => p.node),
     );
   }

@@ -26,7 +26,7 @@ const bound = fc.oneof(fc.constant('' as Key), key);
 const interval = fc.record({ start: bound, end: bound }).filter((i) => !isEmpty(i));
 const child = fc.record({ range: id, node });
 const operation: fc.Arbitrary<Operation> = fc.oneof(
-  fc.record({ kind: fc.constant('move' as const), range: id, from: node, to: node }),
+  fc.record({ kind: fc.constantFrom('move' as const, 'transfer' as const), range: id, from: node, to: node }),
   fc.record({ kind: fc.constant('split' as const), range: id, at: key, left: child, right: child }),
   fc.record({ kind: fc.constant('join' as const), left: id, right: id, child }),
 );
@@ -90,7 +90,7 @@ describe('what nobody printed is refused', () => {
     expect(parseStep(text)).toBeUndefined();
   });
 
-  it.each(['move R1 5200', 'split R1 m -> R2@a R3@b', 'join R1 -> R2@a', 'drop R1'])('operation %j', (text) => {
+  it.each(['move R1 5200', 'transfer R1 5200 5201', 'split R1 m -> R2@a R3@b', 'join R1 -> R2@a', 'drop R1'])('operation %j', (text) => {
     expect(parseOperation(text)).toBeUndefined();
   });
 });

@@ -13,6 +13,7 @@ import { type NodeIdent, type RangeId, type RangeMeta, formatPlacement } from '.
  *   R1 P0@5200: Active -> Inactive          a step of a placement
  *   R1: Active -> Subsuming                 a step of a range
  *   move R1 5200 -> 5201                    operations
+ *   transfer R1 5200 -> 5201
  *   split R1 at m -> R2@5200 R3@5202
  *   join R1 R2 -> R3@5201
  *
@@ -40,7 +41,7 @@ export interface ChildRef {
 }
 
 export type Operation =
-  | { readonly kind: 'move'; readonly range: RangeId; readonly from: NodeIdent; readonly to: NodeIdent }
+  | { readonly kind: 'move' | 'transfer'; readonly range: RangeId; readonly from: NodeIdent; readonly to: NodeIdent }
   | { readonly kind: 'split'; readonly range: RangeId; readonly at: Key; readonly left: ChildRef; readonly right: ChildRef }
   | { readonly kind: 'join'; readonly left: RangeId; readonly right: RangeId; readonly child: ChildRef };
 
@@ -52,7 +53,8 @@ export function formatStep(step: Step): string {
 export function formatOperation(operation: Operation): string {
   switch (operation.kind) {
     case 'move':
-      return `move R${operation.range} ${operation.from} -> ${operation.to}`;
+    case 'transfer':
+      return `${operation.kind} R${operation.range} ${operation.from} -> ${operation.to}`;
     case 'split':
       return `split R${operation.range} at ${formatKey(operation.at)} -> ${formatChild(operation.left)} ${formatChild(operation.right)}`;
     case 'join':
@@ -120,7 +122,8 @@ export function parseOperation(text: string): Operation | undefined {
   const word = text.slice(0, text.indexOf(' '));
   switch (word) {
     case 'move':
-      return parseMove(text);
+    case 'transfer':
+      return parseMove(word, text);
     case 'split':
       return parseSplit(text);
     case 'join':
@@ -130,10 +133,10 @@ export function parseOperation(text: string): Operation | undefined {
   }
 }
 
-function parseMove(text: string): Operation | undefined {
-  const [, id, from, to] = new RegExp(`^move R${ID} ${NODE} -> ${NODE}$`).exec(text) ?? [];
+function parseMove(kind: 'move' | 'transfer', text: string): Operation | undefined {
+  const [, id, from, to] = new RegExp(`^${kind} R${ID} ${NODE} -> ${NODE}$`).exec(text) ?? [];
   const range = parseId(id);
-  return range !== undefined && from !== undefined && to !== undefined ? { kind: 'move', range, from, to } : undefined;
+  return range !== undefined && from !== undefined && to !== undefined ? { kind, range, from, to } : undefined;
 }
 
 function parseSplit(text: string): Operation | undefined {

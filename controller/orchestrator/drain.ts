@@ -1,12 +1,13 @@
 import type { NodeIdent, RangeId } from '../../model/range.js';
 import type { KeyspaceView } from '../keyspace/keyspace.js';
-import { freeIndex, newPlacement, placementOn, primaryOf } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, freeIndex, isInSync, isWanted, newPlacement, placementOn, primaryOf } from '../keyspace/record.js';
 import { type Roster, type RosterNode, copyKey } from '../roster/roster.js';
 import { chooseIn, chooseNow, isDraining } from './choose.js';
 import type { Draft } from './draft.js';
 import { movingTo } from './move.js';
 import { busyWith } from './request.js';
-import { isActive, look } from './sight.js';
+import { isActive, isReady, look } from './sight.js';
+import { beginTransfer } from './transfer.js';
 import type { World } from './types.js';
 
 /*
@@ -29,20 +30,36 @@ export function drain(draft: Draft, node: RosterNode): void {
   if (ids.some((id) => leavingOf(draft, world.roster, id, node.ident).kind === 'moving')) return;
   for (const id of ids) {
     if (leavingOf(draft, world.roster, id, node.ident).kind !== 'ready') continue;
-    const choice = chooseIn(draft, draft.range(id), draft.range(id).primary);
-    if (choice.allowed) {
-      beginMove(draft, id, choice.node);
+    if (beginToLeave(draft, id, node.ident)) {
+      draft.lookAgain(id);
       return;
     }
   }
   lookAgainWhenAllowed(draft, ids);
 }
 
-function beginMove(draft: Draft, id: RangeId, to: RosterNode): void {
+/** A primary becomes a follower first, where another copy can take over at once; then the copy moves. */
+function beginToLeave(draft: Draft, id: RangeId, node: NodeIdent): boolean {
   const range = draft.range(id);
+  const placement = placementOn(range, node);
+  if (!placement) return false;
+  const heir = heirOf(draft.world, range, placement);
+  if (heir) return beginTransfer(draft, id, heir.index) === undefined;
+  const choice = chooseIn(draft, range, placement.index);
+  if (!choice.allowed) return false;
   draft.bump(id);
-  draft.add(id, newPlacement(freeIndex(range), to.ident, { replaces: range.primary, incarnation: to.incarnation }));
-  draft.lookAgain(id);
+  draft.add(id, newPlacement(freeIndex(range), choice.node.ident, { replaces: placement.index, incarnation: choice.node.incarnation }));
+  return true;
+}
+
+/** Which copy in sync takes over from a primary. By the range's id, so that the ranges of a node come to be spread. */
+function heirOf(world: World, range: RangeRecord, placement: PlacementRecord): PlacementRecord | undefined {
+  if (range.primary !== placement.index) return undefined;
+  const able = range.placements.filter((p) => {
+    const node = world.roster.nodes.get(p.node);
+    return p !== placement && isInSync(range, p) && isWanted(p) && node !== undefined && !isDraining(world, node) && isReady(look(world.roster, range, p));
+  });
+  return able[range.id % Math.max(1, able.length)];
 }
 
 /** A node that failed to take a range may be asked again later. */
@@ -78,10 +95,11 @@ export function leavingOf(keyspace: KeyspaceView, roster: Roster, id: RangeId, n
   if (destination) return leavingByMove(destination.node, node, destination.failed);
   const busy = busyWith(keyspace, range);
   if (busy !== undefined) return waiting(busy);
-  if (primaryOf(range) !== placement) return waiting(`R${id} is not placed yet`);
-  const sight = look(roster, range, placement);
+  const primary = primaryOf(range);
+  if (!primary || !range.established) return waiting(`R${id} is not placed yet`);
+  const sight = look(roster, range, primary);
   if (isActive(sight)) return { kind: 'ready' };
-  return waiting(sight.kind === 'here' ? `${node} says it is ${sight.state}` : sight.because);
+  return waiting(sight.kind === 'here' ? `${primary.node} says it is ${sight.state}` : sight.because);
 }
 
 function leavingByMove(to: NodeIdent, from: NodeIdent, failed: string | undefined): Leaving {
@@ -126,6 +144,8 @@ function explained(world: World, id: RangeId, node: NodeIdent): Leaving {
   const leaving = leavingOf(world.keyspace, world.roster, id, node);
   const range = world.keyspace.get(id);
   if (leaving.kind !== 'ready' || !range) return leaving;
-  const choice = chooseNow(world, range, range.primary);
+  const placement = placementOn(range, node);
+  if (placement && heirOf(world, range, placement)) return leaving;
+  const choice = chooseNow(world, range, placement?.index);
   return choice.allowed ? leaving : waiting(`no node can take it: ${choice.because}`);
 }

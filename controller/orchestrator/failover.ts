@@ -65,7 +65,8 @@ function whyLost(draft: Draft, range: RangeRecord, placement: PlacementRecord): 
   const sight = look(draft.world.roster, range, placement);
   if (sight.kind === 'gone') return sight.because;
   if (sight.kind === 'here' && sight.reachable) return whyUseless(draft, range, placement, sight);
-  return isLostToFollowers(draft, range, placement) ? `${placement.node} is not heard by the controller, nor by the range's other copies` : undefined;
+  if (isLostToFollowers(draft, range, placement)) return `${placement.node} is not heard by the controller, nor by the range's other copies`;
+  return isLostOnTheWay(draft, range, placement) ? `${placement.node} is not heard any more, and was not active yet` : undefined;
 }
 
 /** Its node is well, and it is no primary all the same. */
@@ -82,8 +83,20 @@ function isLostToFollowers(draft: Draft, range: RangeRecord, placement: Placemen
   return witnesses.length > 0 && witnesses.every(({ replica }) => replica?.sourceLost === true && (address === undefined || replica.source === address));
 }
 
+/** Nobody follows it yet who could say so: it is to be active, and was not seen to be. */
+function isLostOnTheWay(draft: Draft, range: RangeRecord, placement: PlacementRecord): boolean {
+  const { roster, tuning, nowMs } = draft.world;
+  const link = roster.nodes.get(placement.node)?.link;
+  if (link?.state !== 'silent' || range.primary !== placement.index || (placement.relieves === undefined && !placement.promote)) return false;
+  const atMs = link.sinceMs + tuning.followerTimeoutMs;
+  if (atMs > nowMs) draft.lookAgainAt(atMs);
+  return atMs <= nowMs;
+}
+
+/** The one that is primary already comes first: of equal logs its is taken. */
 function others(range: RangeRecord, placement: PlacementRecord): PlacementRecord[] {
-  return range.placements.filter((p) => p.index !== placement.index && isInSync(range, p));
+  const members = range.placements.filter((p) => p.index !== placement.index && isInSync(range, p));
+  return members.sort((a, b) => Number(b.index === range.primary) - Number(a.index === range.primary));
 }
 
 /** What a live copy of this very disk says of itself. */
@@ -98,7 +111,6 @@ function findSuccessor(draft: Draft, range: RangeRecord, lost: PlacementRecord):
   for (const placement of others(range, lost)) {
     const report = followerReport(draft, range, placement);
     if (!report || !canTakeOver(placement, report)) continue;
-    // The one that was to be primary already is no better than its log.
     if (!best || isLonger(report, best.report)) best = { placement, report };
   }
   return best?.placement;

@@ -85,13 +85,15 @@ function orderPrepare(draft: Draft, range: RangeRecord, placement: PlacementReco
   });
 }
 
-/** A copy that follows somebody else than the primary, or nobody, is told whom to follow. */
+/** A copy that follows somebody else than the primary, or nobody, or does not know that a fail-over was, is told whom to follow. */
 function orderFollow(draft: Draft, range: RangeRecord, placement: PlacementRecord, sight: Sight & { kind: 'here' }): void {
   const replica = sight.report?.replica;
   const primary = primaryOf(range);
   if (!replica || !primary || primary === placement || !(isServed(draft, range.id) || primary.promote)) return;
   if (sight.state !== 'Inactive' && sight.state !== 'Preparing') return;
-  if (!isReplicated(draft.world, range) || replica.source === draft.world.roster.nodes.get(primary.node)?.address) return;
+  const address = draft.world.roster.nodes.get(primary.node)?.address;
+  const knowsFork = sight.report.epoch >= range.fork;
+  if (!isReplicated(draft.world, range) || (replica.source === address && knowsFork)) return;
   sendAgain(draft, range, placement, sight.node, 'Prepare', {
     parents: fetchFrom(draft, draft.world.roster, range, placement),
     initial: false,

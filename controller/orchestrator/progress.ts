@@ -16,7 +16,23 @@ export type Standing =
 const DROP_FAILURES_TO_WAIT_FOR = 3;
 
 export function standing(keyspace: Keyspace, roster: Roster, tracked: Tracked): Standing {
-  return tracked.kind === 'move' ? standingOfMove(keyspace, roster, tracked) : standingOfFamily(keyspace, roster, tracked);
+  switch (tracked.kind) {
+    case 'move':
+      return standingOfMove(keyspace, roster, tracked);
+    case 'transfer':
+      return standingOfTransfer(keyspace, tracked);
+    case 'split':
+    case 'join':
+      return standingOfFamily(keyspace, roster, tracked);
+  }
+}
+
+function standingOfTransfer(keyspace: Keyspace, tracked: Tracked & { kind: 'transfer' }): Standing {
+  const range = keyspace.get(tracked.range);
+  const to = range && placementAt(range, tracked.to);
+  if (!range || !to) return { state: 'ended', because: `R${tracked.range} has no such copy any more` };
+  if (to.failed !== undefined || to.relieves !== undefined) return { state: 'running' };
+  return range.primary === to.index ? { state: 'done', ranges: [range.id] } : { state: 'ended', because: 'another copy became the primary' };
 }
 
 function standingOfMove(keyspace: Keyspace, roster: Roster, tracked: Tracked & { kind: 'move' }): Standing {
@@ -27,7 +43,7 @@ function standingOfMove(keyspace: Keyspace, roster: Roster, tracked: Tracked & {
   if (!source) return done;
   if (source.lost) return { state: 'ended', because: 'an operator gave up what it was to move' };
   if (source.state === 'Dropped') return isLeftToItself(roster, range, source.index) ? done : { state: 'running' };
-  const moving = range.placements.some((p) => p.index !== source.index && p.state !== 'Dropped' && (p.failed !== undefined || isWanted(p)));
+  const moving = range.placements.some((p) => p.index !== source.index && p.state !== 'Dropped' && (p.failed !== undefined || (isWanted(p) && p.replaces === source.index)));
   return moving ? { state: 'running' } : { state: 'ended', because: 'the move was given up' };
 }
 
@@ -69,7 +85,7 @@ export function explain(range: RangeRecord, waiting: string | undefined): string
 
 /** The ranges whose steps belong to the operation. */
 export function membersOf(tracked: Tracked): readonly RangeId[] {
-  return tracked.kind === 'move' ? [tracked.range] : [...tracked.parents, ...tracked.children];
+  return 'range' in tracked ? [tracked.range] : [...tracked.parents, ...tracked.children];
 }
 
 export interface CopyProgress {
@@ -78,9 +94,15 @@ export interface CopyProgress {
   readonly progress: TransferProgress;
 }
 
+/** The ranges of which copies are fetched for it. */
+export function fetchingFor(tracked: Tracked): readonly RangeId[] {
+  if (tracked.kind === 'transfer') return [];
+  return tracked.kind === 'move' ? [tracked.range] : tracked.children;
+}
+
 /** How far the operation's destinations have come with fetching. */
 export function copying(keyspace: Keyspace, roster: Roster, tracked: Tracked): CopyProgress[] {
-  const fetching = tracked.kind === 'move' ? [tracked.range] : tracked.children;
+  const fetching = fetchingFor(tracked);
   return fetching.flatMap((id) => {
     const range = keyspace.get(id);
     return (range?.placements ?? []).flatMap((placement) => {

@@ -5,12 +5,12 @@ import { type NodeIdent, type RangeId, formatRange } from '../../model/range.js'
 import type { ErrorCode } from '../../runtime/errors.js';
 import { suggest } from '../../runtime/suggest.js';
 import { type Keyspace, type KeyspaceView, type RecordChange, isUnderWay } from '../keyspace/keyspace.js';
-import { type PlacementRecord, type RangeRecord, freeIndex, newPlacement, newRange, placementOn, primaryOf, withPlacement } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, freeIndex, newPlacement, isInSync, isWanted, newRange, placementOn, primaryOf, withPlacement, withPrimary } from '../keyspace/record.js';
 import type { WishChange } from '../keyspace/wish.js';
 import type { RosterNode } from '../roster/roster.js';
 import { chooseNow, mayTake, mayTakeAny } from './choose.js';
 import { movingTo } from './move.js';
-import { isActive, look } from './sight.js';
+import { isActive, isReady, look } from './sight.js';
 import type { World } from './types.js';
 
 /*
@@ -48,11 +48,19 @@ export interface Adjustment {
 /** What is left of an operation to follow it by. */
 export type Tracked =
   | { readonly kind: 'move'; readonly range: RangeId; readonly source: number }
+  | { readonly kind: 'transfer'; readonly range: RangeId; readonly to: number }
   | { readonly kind: 'split' | 'join'; readonly parents: readonly RangeId[]; readonly children: readonly RangeId[] };
 
 export interface MoveRequest {
   readonly range: RangeId;
   readonly node: NodeIdent | undefined;
+  /** Whose copy is to go; the primary's when undefined. */
+  readonly from?: NodeIdent | undefined;
+}
+
+export interface TransferRequest {
+  readonly range: RangeId;
+  readonly node: NodeIdent;
 }
 
 export interface SplitRequest {
@@ -75,21 +83,55 @@ export function refuse(because: string, code: ErrorCode = 'ABORTED'): Refusal {
 export function planMove(world: World, request: MoveRequest): Plan | Refusal {
   const free = findFree(world, request.range);
   if (!free.allowed) return free;
-  const { range, primary } = free;
-  const to = request.node === undefined ? chooseOther(world, range, primary.index) : findTaker(world, range, request.node);
+  const { range } = free;
+  const source = request.from === undefined ? free.primary : copyOn(range, request.from);
+  if (!source) return refuse(`${String(request.from)} has no copy of R${range.id}; ${copiesOf(range)}`);
+  const to = request.node === undefined ? chooseOther(world, range, source.index) : findTaker(world, range, request.node);
   if (!to.allowed) return to;
   const destination = newPlacement(freeIndex(range), to.node.ident, {
-    replaces: primary.index,
+    replaces: source.index,
     named: request.node !== undefined,
     incarnation: to.node.incarnation,
   });
   const moved = withPlacement({ ...range, epoch: range.epoch + 1 }, destination);
   return {
     allowed: true,
-    operation: { kind: 'move', range: range.id, from: primary.node, to: to.node.ident },
+    operation: { kind: 'move', range: range.id, from: source.node, to: to.node.ident },
     changes: [{ id: range.id, record: moved }],
     steps: [{ range: range.id, placement: destination, from: 'New', to: 'Pending' }],
-    tracked: { kind: 'move', range: range.id, source: primary.index },
+    tracked: { kind: 'move', range: range.id, source: source.index },
+  };
+}
+
+function copyOn(range: RangeRecord, node: NodeIdent): PlacementRecord | undefined {
+  const placement = placementOn(range, node);
+  return placement && isWanted(placement) ? placement : undefined;
+}
+
+function copiesOf(range: RangeRecord): string {
+  const [first = '', ...more] = range.placements.filter(isWanted).map((p) => p.node);
+  return more.length === 0 ? `its only copy is on ${first}` : `its copies are on ${[first, ...more].join(', ')}`;
+}
+
+/** Makes a copy that is in sync the primary; nothing is copied. */
+export function planTransfer(world: World, request: TransferRequest): Plan | Refusal {
+  const { node } = request;
+  if (node === '') return refuse("node: a node's name is missing", 'INVALID_ARGUMENT');
+  const free = findFree(world, request.range);
+  if (!free.allowed) return free;
+  const { range, primary } = free;
+  const to = copyOn(range, node);
+  if (!to) return refuse(`${node} has no copy of R${range.id}; ${copiesOf(range)}; \`rangerctl move ${range.id} ${node}\` brings it there`);
+  if (to === primary) return refuse(`${node} is the primary of R${range.id} already`);
+  if (!isInSync(range, to)) return refuse(`the copy of R${range.id} on ${node} is not in sync: it lacks acknowledged writes; wait until \`rangerctl range ${range.id}\` shows it in sync`);
+  if (!isReady(look(world.roster, range, to))) return refuse(`${node} is not reachable, or not ready to take R${range.id} over; wait until it is`);
+  const relieving = withPlacement({ ...range, epoch: range.epoch + 1 }, { ...to, relieves: primary.index });
+  return {
+    allowed: true,
+    operation: { kind: 'transfer', range: range.id, from: primary.node, to: node },
+    changes: [{ id: range.id, record: withPrimary(relieving, to.index, range.insync) }],
+    steps: [],
+    tracked: { kind: 'transfer', range: range.id, to: to.index },
   };
 }
 
@@ -259,7 +301,10 @@ function findTaker(world: World, range: RangeRecord, ident: NodeIdent): Taker | 
     return refuse(`${ident} is still dropping its old copy of R${range.id}; try again in a moment`);
   }
   const choice = mayTake(world, node.node, range);
-  return choice.allowed ? choice : refuse(`${choice.because}; ${alternatives(world, range)}`);
+  if (choice.allowed) return choice;
+  const placement = placementOn(range, ident);
+  const instead = placement && isInSync(range, placement) && placement.index !== range.primary ? `\`rangerctl transfer ${range.id} ${ident}\` makes it the primary` : alternatives(world, range);
+  return refuse(`${choice.because}; ${instead}`);
 }
 
 /** In place is the default: a child begins where its parent is, however busy or draining that node may be. */

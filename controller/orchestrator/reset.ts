@@ -1,6 +1,6 @@
 import { type RangeId, formatRange } from '../../model/range.js';
 import type { RecordChange } from '../keyspace/keyspace.js';
-import type { PlacementRecord, RangeRecord } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, isInSync } from '../keyspace/record.js';
 import { type Family, familyOf } from './epochs.js';
 import { type Adjustment, type Refusal, busyWith, refuse, unknownRange } from './request.js';
 import { type Sight, look } from './sight.js';
@@ -110,7 +110,8 @@ function whyKept({ range, placement, sight }: Kept): string | undefined {
   if (sight.kind === 'gone') return undefined;
   if (sight.kind === 'unknown') return `${sight.because}: wait a few seconds until it is known whether it is gone`;
   if (!sight.reachable) return `${node} is silent only for a moment: wait a few seconds until it is known whether it is gone`;
-  const holds = sight.report?.serving === true || sight.state === 'Active' || sight.state === 'Activating' || sight.state === 'Deactivating';
+  const isMember = range.insync.length > 1 && isInSync(range, placement) && sight.state !== 'NotFound';
+  const holds = isMember || sight.report?.serving === true || sight.state === 'Active' || sight.state === 'Activating' || sight.state === 'Deactivating';
   return holds ? `${node} is up and has the data of R${range.id} (it says it is ${sight.state}); nothing is lost` : undefined;
 }
 

@@ -44,7 +44,10 @@ function advance(draft: Draft, range: RangeRecord): void {
     draft.mark(id, to.index, { relieves: undefined });
     return;
   }
-  const refused = isActive(look(roster, range, from)) ? failure(draft, range, from, 'Deactivate') : undefined;
+  // Going back to one that is not there would be no way out: it is either lost, or comes back.
+  const source = look(roster, range, from);
+  if (source.kind !== 'here' || !source.reachable) return;
+  const refused = isActive(source) ? failure(draft, range, from, 'Deactivate') : undefined;
   const because = refused ?? failure(draft, range, to, 'Activate');
   if (because === undefined) return;
   draft.avoid(id, to.node);

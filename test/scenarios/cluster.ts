@@ -171,6 +171,11 @@ export class Cluster {
     this.lookWhenLost();
   }
 
+  setLag(ident: NodeIdent, lags: boolean): void {
+    this.node(ident).lags = lags;
+    this.lookWhenLost();
+  }
+
   /** Copies notice after a while that nothing comes any more, and say so. */
   private lookWhenLost(): void {
     for (const ms of [LEASE_MS, this.tuning.followerTimeoutMs + 1]) this.at(this.nowMs + ms, () => undefined);
@@ -527,5 +532,5 @@ function sent(command: WantedCommand): updates.SentCommand {
 }
 
 function involves(tracked: Tracked, id: RangeId): boolean {
-  return tracked.kind === 'move' ? tracked.range === id : tracked.parents.includes(id);
+  return 'range' in tracked ? tracked.range === id : tracked.parents.includes(id);
 }

@@ -226,6 +226,8 @@ export class FakeNode {
     const missing = subtract(copy.meta, copy.token);
     if (missing.length > 0) return `nobody hands over ${missing.map(formatInterval).join(' ')}`;
     copy.replica.logEpoch = command.epoch;
+    copy.replica.servesFrom = copy.replica.log.length;
+    copy.replica.source = '';
     if (command.membership) takeMembership(this, copy, command.membership, command.epoch);
     return undefined;
   }

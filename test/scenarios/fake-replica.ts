@@ -19,6 +19,8 @@ export interface Replica {
   base: ReadonlyMap<Key, number>;
   log: readonly Entry[];
   committed: number;
+  /** Before this is committed nothing is served: all of it may have been acknowledged. */
+  servesFrom: number;
   /** Of its activation, or of the last entry. */
   logEpoch: number;
   configEpoch: number;
@@ -36,7 +38,7 @@ export interface Replica {
 
 export function newReplica(): Replica {
   return {
-    base: new Map(), log: [], committed: 0, logEpoch: 0, configEpoch: 0, fork: 0, minInSync: 1,
+    base: new Map(), log: [], committed: 0, servesFrom: 0, logEpoch: 0, configEpoch: 0, fork: 0, minInSync: 1,
     required: [], source: '', lostSinceMs: undefined, heardMs: new Map(), damaged: false,
   };
 }
@@ -77,8 +79,9 @@ export function ship(node: FakeNode, copy: FakeCopy): void {
   if (copy.state !== 'Active' || !isReplicated(copy) || !node.isRunning) return;
   const followers = followersOf(node, copy);
   for (const { node: at, copy: follower } of followers) {
-    replica.heardMs.set(memberKey(at.member), node.nowMs);
     if (!at.lags) catchUp(copy, follower);
+    // One that is there, and acknowledges nothing of what it should, counts as silent too.
+    if (follower.replica.log.length === replica.log.length) replica.heardMs.set(memberKey(at.member), node.nowMs);
     const isNew = !replica.required.some((m) => isSame(m, at.member));
     if (isNew && follower.replica.log.length === replica.log.length && !at.lags && !follower.replica.damaged) replica.required = [...replica.required, at.member];
   }
@@ -126,6 +129,7 @@ function followersOf(node: FakeNode, copy: FakeCopy): At[] {
 /** It may answer consistent reads: everybody it waits for follows it, so nobody else is active. */
 export function isLeased(node: FakeNode, copy: FakeCopy): boolean {
   const followers = followersOf(node, copy);
+  if (copy.replica.committed < copy.replica.servesFrom) return false;
   return copy.replica.required.every((m) => followers.some((f) => isSame(f.node.member, m)));
 }
 
@@ -179,7 +183,7 @@ function followerInfos(node: FakeNode, copy: FakeCopy): FollowerInfo[] {
       member,
       ackedOffset: now?.copy.replica.log.length ?? 0,
       inSync: replica.required.some((r) => isSame(r, member)),
-      silentMs: now ? 0 : node.nowMs - (replica.heardMs.get(memberKey(member)) ?? node.nowMs),
+      silentMs: now?.copy.replica.log.length === replica.log.length ? 0 : node.nowMs - (replica.heardMs.get(memberKey(member)) ?? node.nowMs),
       lagBytes: (replica.log.length - (now?.copy.replica.log.length ?? 0)) * 10,
     };
   });

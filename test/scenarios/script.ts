@@ -1,7 +1,7 @@
 import { newPlacement, newRange } from '../../controller/keyspace/record.js';
 import { drainReport } from '../../controller/orchestrator/drain.js';
 import { explain } from '../../controller/orchestrator/progress.js';
-import { planJoin, planMove, planSplit } from '../../controller/orchestrator/request.js';
+import { planJoin, planMove, planSplit, planTransfer } from '../../controller/orchestrator/request.js';
 import { planReset } from '../../controller/orchestrator/reset.js';
 import { planNodeOrder } from '../../controller/orchestrator/wishes.js';
 import { attemptOf } from '../../controller/roster/roster.js';
@@ -22,7 +22,7 @@ import { FAULT_KINDS } from './faults.js';
  *   > replicas 3                 how many copies are wanted; `replicas 3 min 2`
  *   > range R1 [-inf, m) 5200    a range that is active there; without any, the first one is placed
  *   > stranger R7 [-inf, m) 5200 a range that is active there, and that the controller knows nothing of
- *   > move 1 5201                as rangerctl: move, split, join
+ *   > move 1 5201                as rangerctl: move, transfer, split, join
  *   > drain 5201                 as rangerctl: drain, undrain, cordon, uncordon, reset ID [--accept-data-loss]
  *   > drain report 5201          what is left there, and what each range waits for
  *   > 5201 serves 40/s of R2     its load, by which drains go
@@ -158,6 +158,7 @@ class Player {
     this.begun = true;
     switch (word) {
       case 'move':
+      case 'transfer':
       case 'split':
       case 'join':
         this.operate(word, rest);
@@ -210,11 +211,12 @@ class Player {
     }
   }
 
-  private operate(kind: 'move' | 'split' | 'join', words: readonly string[]): void {
+  private operate(kind: 'move' | 'transfer' | 'split' | 'join', words: readonly string[]): void {
     const { view } = this.cluster;
     const [first, second, third, fourth] = words;
     const id = Number(first);
-    if (kind === 'move') this.cluster.ask(planMove(view, { range: id, node: second }));
+    if (kind === 'move') this.cluster.ask(planMove(view, third === undefined ? { range: id, node: second } : { range: id, from: second, node: third }));
+    else if (kind === 'transfer') this.cluster.ask(planTransfer(view, { range: id, node: second ?? '' }));
     else if (kind === 'split') this.cluster.ask(planSplit(view, { range: id, boundary: keyFromText(second ?? ''), left: third, right: fourth }));
     else this.cluster.ask(planJoin(view, { left: id, right: Number(second), node: third }));
   }
@@ -261,7 +263,7 @@ class Player {
         return;
       case 'lags':
       case 'catches up':
-        this.cluster.node(ident).lags = what === 'lags';
+        this.cluster.setLag(ident, what === 'lags');
         return;
       case 'is cut off':
       case 'is joined':
