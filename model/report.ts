@@ -40,7 +40,7 @@ export interface Member {
 export interface Membership {
   /** The primary among them; empty where there is no replication. */
   readonly members: readonly Member[];
-  /** With fewer members writes are refused; reads go on. */
+  /** With fewer members writes are refused; reads go on. 0 where there is no replication, and no follower is waited for. */
   readonly minInSync: number;
   /** Rights to write of activations older than this epoch count for nothing: a fail-over went past them. */
   readonly fork: number;
@@ -48,7 +48,7 @@ export interface Membership {
   readonly promote: boolean;
 }
 
-export const NO_MEMBERSHIP: Membership = { members: [], minInSync: 1, fork: 0, promote: false };
+export const NO_MEMBERSHIP: Membership = { members: [], minInSync: 0, fork: 0, promote: false };
 
 export interface FollowerInfo {
   readonly member: Member;

@@ -117,4 +117,21 @@ export const NODE_OPTIONS = {
     min: 100,
     help: 'An Activate fails when the right to write is not handed over within this.',
   },
+  lease: {
+    kind: 'duration',
+    flag: 'lease',
+    env: 'LEASE',
+    default: '1500ms',
+    min: 100,
+    max: 60_000,
+    help: 'With replicas: how long a follower promises not to become primary by itself. A fail-over waits for it; shorter ones cost more messages. The same on every node.',
+  },
+  repairRate: {
+    kind: 'bytes',
+    flag: 'repair-rate',
+    env: 'REPAIR_RATE',
+    default: '64MiB',
+    min: 0,
+    help: 'With replicas: bytes a second that this node sends to copies that begin anew, all together; 0 is without limit.',
+  },
 } as const;

@@ -88,6 +88,8 @@ async function start(ctx: MainContext): Promise<Running> {
       retention: { keepBytes: config.logKeepBytes, holdBytesMax: config.logHoldBytes },
       writeIds: { windowMs: config.writeIdWindow, countMax: config.writeIdsMax },
       patience: { fetchMs: config.fetchPatience, handOverMs: config.handOverPatience },
+      replicas: { leaseMs: config.lease },
+      repairBytesPerSecond: config.repairRate,
     },
     hooks: commandMetrics(metrics),
     ...disturbances(config, { clock, random, logger }),

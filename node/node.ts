@@ -17,6 +17,8 @@ import { KeyValues } from './range/data.js';
 import { Estimator } from './range/estimate.js';
 import { durableFences, durableTerms } from './range/fences.js';
 import { LocalStore } from './range/local-store.js';
+import { Pacer } from './range/pacer.js';
+import { type ReplicaOptions, Replicas } from './range/replicas.js';
 import { Retention, type RetentionLimits } from './range/retention.js';
 import { KvRangeService, type Patience } from './range/service.js';
 import { DEFAULT_WRITE_ID_WINDOW, type WriteIdLimits, WriteIdWindow } from './range/write-ids.js';
@@ -49,6 +51,9 @@ export interface NodeLimits {
   readonly retention: RetentionLimits;
   readonly writeIds: WriteIdLimits;
   readonly patience: Patience;
+  readonly replicas: ReplicaOptions;
+  /** What snapshots for new replicas may take, of all ranges together; 0 is without limit. */
+  readonly repairBytesPerSecond: number;
 }
 
 export const DEFAULT_LIMITS: NodeLimits = {
@@ -56,6 +61,8 @@ export const DEFAULT_LIMITS: NodeLimits = {
   retention: { keepBytes: 16 * 1024 * 1024, holdBytesMax: 1024 * 1024 * 1024 },
   writeIds: DEFAULT_WRITE_ID_WINDOW,
   patience: { fetchMs: 10_000, handOverMs: 5_000 },
+  replicas: { leaseMs: 1_500 },
+  repairBytesPerSecond: 64 * 1024 * 1024,
 };
 
 const cannotDump: PeerDump = (address) => Promise.reject(new AppError('UNIMPLEMENTED', `this node does not fetch from ${address}, which cannot be followed`));
@@ -93,9 +100,21 @@ export class KvNode {
         writeIds.repeated++;
       },
     });
-    this.data = new KeyValues(storage, this.copies, this.queue);
+    this.data = new KeyValues(storage, this.copies, this.queue, clock);
     this.store = new LocalStore({ storage, data: this.data, log: retention, yieldTurn });
-    this.sources = { storage, copies: this.copies, fences: this.fences, log: retention, yieldTurn, failpoints };
+    const replicas = new Replicas({
+      storage,
+      copies: this.copies,
+      clock,
+      logger,
+      ident,
+      options: limits.replicas,
+      pacer: new Pacer(clock, limits.repairBytesPerSecond),
+      changed: (id) => {
+        this.rangelet.changed(id);
+      },
+    });
+    this.sources = { storage, copies: this.copies, fences: this.fences, log: retention, yieldTurn, failpoints, clock, replicas };
     this.cleaner = new Cleaner({ storage, copies: this.copies, logger, yieldTurn });
     this.service = new KvRangeService({
       storage,
@@ -108,6 +127,7 @@ export class KvNode {
       clock,
       logger,
       cleaner: this.cleaner,
+      replicas,
       ident,
       address,
       patience: limits.patience,
@@ -150,7 +170,7 @@ export class KvNode {
     await this.service.close();
     await this.cleaner.close();
     for (const copy of this.copies.all()) this.copies.setAdmitting(copy, false);
-    await Promise.all(this.copies.all().map((copy) => copy.until(() => copy.quiet)));
+    await Promise.all(this.copies.all().map((copy) => this.service.untilQuiet(copy)));
     await this.options.storage.close();
   }
 }

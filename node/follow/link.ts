@@ -17,7 +17,18 @@ export interface LinkOptions {
   readonly resumeAfter: number | undefined;
 }
 
+/** What a copy tells and does as a replica of the range that it follows. */
+export interface ReplicaPart {
+  /** Beyond what the link itself knows. */
+  start(): Pick<FollowStart, 'fork' | 'log' | 'basis'>;
+  /** The source was heard, and its log is committed up to there. */
+  heard(committed: number | undefined): void;
+  /** True when the lease is granted: for so long, from now, the copy will not become primary by itself. */
+  grant(ms: number): boolean;
+}
+
 export interface LinkDeps {
+  readonly replica: ReplicaPart;
   readonly transport: FollowTransport;
   readonly sink: LinkSink;
   readonly clock: Clock;
@@ -35,6 +46,8 @@ interface TakeOver {
 const RETRY = { firstMs: 50, maxMs: 1_000 };
 /** How long to wait before asking a source again that is still active. */
 const ASK_AGAIN_MS = 5;
+/** Keys that are restored with one question. */
+const RESTORE_KEYS_MAX = 200;
 /** Commits on their way to the disk while the next batch is taken in. */
 const PIPELINE_MAX = 4;
 
@@ -66,6 +79,9 @@ export class Link {
   /** The copy is consistent once the log is applied up to here. */
   private consistentAt = Infinity;
   private connection: FollowConnection | undefined;
+  /** The last offset that was acknowledged. */
+  private acked = 0;
+  private cutting: { readonly offset: number; readonly keys: Key[]; wholeAt: number } | undefined;
   private takeOver: TakeOver | undefined;
   private lastRefusal: string | undefined;
   private readonly stopping = new AbortController();
@@ -174,6 +190,8 @@ export class Link {
   redirect(address: string): void {
     if (address === this.address) return;
     this.address = address;
+    // Half a snapshot of one source is not half of another's.
+    if (this.snapshotFrom !== undefined) this.startOver();
     this.connection?.close();
   }
 
@@ -216,9 +234,7 @@ export class Link {
       span: this.span,
       resumeAfter: this.position,
       snapshotFrom: this.position === undefined ? undefined : this.snapshotFrom,
-      epoch: 0,
-      log: [],
-      basis: [],
+      ...this.deps.replica.start(),
     };
   }
 
@@ -226,6 +242,8 @@ export class Link {
     const connection = this.deps.transport(this.address, this.startMessage());
     this.connection = connection;
     this.broken = false;
+    this.acked = 0;
+    this.cutting = undefined;
     const commits: Promise<void>[] = [];
     try {
       if (this.takeOver) connection.send({ type: 'takeOver', epoch: this.takeOver.epoch });
@@ -239,7 +257,8 @@ export class Link {
       this.connection = undefined;
       connection.close();
       await Promise.allSettled(commits);
-      if (this.isBroken()) this.startOver();
+      // What was restored runs ahead of the log, by how much nobody knows any more.
+      if (this.isBroken() || this.cutting) this.startOver();
     }
   }
 
@@ -258,7 +277,7 @@ export class Link {
   private async take(message: ToFollower, connection: FollowConnection, commits: Promise<void>[]): Promise<void> {
     switch (message.type) {
       case 'begin':
-        await this.begin(message);
+        await this.begin(message, connection);
         return;
       case 'chunk': {
         const from = this.snapshotFrom;
@@ -266,16 +285,23 @@ export class Link {
         this.snapshotFrom = message.next;
         if (message.next === undefined) this.consistentAt = message.endOffset;
         await this.pipeline(commits, this.deps.sink.chunk(this, { start: from, end: message.next ?? this.span.end }, message.pairs));
+        // Behind the chunks, for commits apply in order.
+        if (message.next === undefined) await this.pipeline(commits, this.deps.sink.wholeAt(this, message.endOffset));
         this.count(message.pairs.count, message.pairs.bytes.length);
         return;
       }
       case 'records': {
         const end = message.endOffset;
+        const isNew = message.records.length > 0 || end !== this.durable;
         this.position = end;
+        this.deps.replica.heard(message.committed);
+        if (message.lease && this.deps.replica.grant(message.lease.ms)) connection.send({ type: 'ack', offset: this.acked, lease: message.lease.id });
+        if (!isNew) return;
         const ack = (): void => {
+          this.acked = Math.max(this.acked, end);
           connection.send({ type: 'ack', offset: end });
         };
-        await this.pipeline(commits, this.deps.sink.records(this, message.records), ack);
+        await this.pipeline(commits, this.deps.sink.records(this, message.records, end), ack);
         this.count(message.records.length, bytesOf(message.records));
         return;
       }
@@ -288,13 +314,26 @@ export class Link {
         await this.refused(message, connection);
         return;
       case 'restored':
-        return;
+        await this.restored(message, connection);
     }
   }
 
-  private async begin(message: Extract<ToFollower, { type: 'begin' }>): Promise<void> {
+  private async begin(message: Extract<ToFollower, { type: 'begin' }>, connection: FollowConnection): Promise<void> {
+    if (message.cutAt !== undefined) {
+      this.askToRestore(message.cutAt, connection);
+      return;
+    }
+    if (message.snapshotFrom === undefined && this.position === undefined) {
+      await this.deps.sink.adopt(this, message.offset, message.logEpoch);
+      this.durable = message.offset;
+      this.consistentAt = message.offset;
+    }
     await this.deps.sink.begin(this, message);
     this.position = message.offset;
+    if (message.snapshotFrom === undefined && this.durable !== undefined) {
+      this.acked = message.offset;
+      connection.send({ type: 'ack', offset: message.offset });
+    }
     this.snapshotFrom = message.snapshotFrom;
     this.keysTotal = Math.max(this.keysTotal, this.keys + message.keys);
     this.begun = true;
@@ -302,6 +341,40 @@ export class Link {
       this.consistentAt = Infinity;
       this.durable = undefined;
     }
+    this.changed();
+  }
+
+  /** The log here has records that the source's does not have: their keys are made what they are there, then they are cut off. */
+  private askToRestore(offset: number, connection: FollowConnection): void {
+    const keys = this.deps.sink.keysBehind(this, offset);
+    this.durable = undefined;
+    if (!keys) {
+      this.startOver();
+      throw new AppError('ABORTED', `the log of R${this.range} parts from ${this.address}'s at ${offset}: begins again with a snapshot`);
+    }
+    this.cutting = { offset, keys, wholeAt: offset };
+    connection.send({ type: 'restore', keys: keys.slice(0, RESTORE_KEYS_MAX) });
+  }
+
+  private async restored(message: Extract<ToFollower, { type: 'restored' }>, connection: FollowConnection): Promise<void> {
+    const { cutting } = this;
+    if (!cutting) throw new AppError('INTERNAL', `${this.address} restored what nobody asked for`);
+    const answered = cutting.keys.splice(0, message.answered);
+    cutting.wholeAt = Math.max(cutting.wholeAt, message.endOffset);
+    await this.deps.sink.restore(this, answered, message.pairs);
+    if (cutting.keys.length > 0) {
+      connection.send({ type: 'restore', keys: cutting.keys.slice(0, RESTORE_KEYS_MAX) });
+      return;
+    }
+    await this.deps.sink.cut(this, cutting.offset, cutting.wholeAt);
+    this.cutting = undefined;
+    this.position = cutting.offset;
+    this.consistentAt = cutting.wholeAt;
+    this.snapshotFrom = undefined;
+    this.begun = true;
+    this.acked = cutting.offset;
+    if (cutting.wholeAt === cutting.offset) this.durable = cutting.offset;
+    connection.send({ type: 'restore', keys: [] });
     this.changed();
   }
 

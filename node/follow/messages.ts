@@ -17,8 +17,8 @@ export interface FollowStart {
   readonly resumeAfter: number | undefined;
   /** With `resumeAfter`: the snapshot as of then still lacks the keys from here on. */
   readonly snapshotFrom: Key | undefined;
-  /** The controller's decision by which it follows; 0 when none is known. */
-  readonly epoch: number;
+  /** Of the newest fail-over it knows of: a source whose activation is older was left behind. */
+  readonly fork: number;
   /** Of a copy of the same range: the epochs in its log, oldest first, and where each ends. */
   readonly log: readonly EpochEnd[];
   /** Of a child's copy: how far the copies here had come whose keys it adopted. */
@@ -63,8 +63,8 @@ export type ToFollower =
       readonly knownForMs?: number | undefined;
       /** The follower's log parts from the source's here: it restores the keys of what is behind, and cuts that off. */
       readonly cutAt?: number | undefined;
-      /** Of the source's activation. */
-      readonly logEpoch?: number;
+      /** Of the source's record at `offset`. */
+      readonly logEpoch: number;
     }
   | {
       readonly type: 'chunk';
@@ -82,8 +82,8 @@ export type ToFollower =
       /** Asks for a lease, to be granted with the next ack. */
       readonly lease?: { readonly id: number; readonly ms: number } | undefined;
     }
-  /** The answer to `restore`: what was asked for and is not among `pairs` is not there. Consistent once the log is applied up to `endOffset`. */
-  | { readonly type: 'restored'; readonly pairs: PackedPairs; readonly endOffset: number }
+  /** The answer to the first `answered` keys of `restore`: what is not among `pairs` is not there. Consistent once the log is applied up to `endOffset`. */
+  | { readonly type: 'restored'; readonly pairs: PackedPairs; readonly answered: number; readonly endOffset: number }
   | HandOver
   | { readonly type: 'refused'; readonly reason: string; readonly active: boolean };
 

@@ -1,5 +1,5 @@
 import { type Interval, overlaps } from '../../model/interval.js';
-import { type Key, successor } from '../../model/key.js';
+import { type Key, keyFromBytes, successor } from '../../model/key.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Copies } from '../range/copies.js';
 import type { Copy } from '../range/copy.js';
@@ -15,11 +15,27 @@ export interface LinkSink {
   begin(link: Link, message: Extract<ToFollower, { type: 'begin' }>): Promise<void>;
   /** All pairs of `span` at the source. */
   chunk(link: Link, span: Interval, pairs: PackedPairs): Promise<void>;
-  records(link: Link, records: readonly LogRecord[]): Promise<void>;
+  /** `endOffset`: where the source's log is with them, whoever the last records were for. */
+  records(link: Link, records: readonly LogRecord[], endOffset: number): Promise<void>;
+  /** The keys of the records behind `offset`; undefined when they are too many to be restored one by one. */
+  keysBehind(link: Link, offset: number): Key[] | undefined;
+  /** Makes `keys` what `pairs` say; what is stored is not whole from now on, until the log was cut and applied again. */
+  restore(link: Link, keys: readonly Key[], pairs: PackedPairs): Promise<void>;
+  /** Cuts the log behind `offset`; what is stored is whole once the log is applied up to `wholeAt`. */
+  cut(link: Link, offset: number, wholeAt: number): Promise<void>;
+  /** Nothing has to be fetched: the keys lie here, as of `offset` of the source's log. */
+  adopt(link: Link, offset: number, logEpoch: number): Promise<void>;
+  /** A snapshot is complete once the log is applied up to `offset`. */
+  wholeAt(link: Link, offset: number): Promise<void>;
 }
 
 /** Keys looked at in one go when what a snapshot lacks is removed. */
 const MERGE_PAGE = 4_000;
+
+/** More keys than this to restore, and a snapshot is as good. */
+const RESTORED_MAX = 50_000;
+const LOG_PAGE_BYTES = 1024 * 1024;
+const NOT_YET = Number.MAX_SAFE_INTEGER;
 
 /** Puts what a link is sent into a copy. */
 export class CopySink implements LinkSink {
@@ -41,7 +57,8 @@ export class CopySink implements LinkSink {
       async () => {
         this.refuseOverwrite(link);
         copy.advance(message.offset);
-        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, origins: [] } }], { trims });
+        copy.lastEpoch = message.logEpoch;
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, baseEpoch: message.logEpoch, origins: [], wholeAt: NOT_YET } }], { trims });
       },
     );
   }
@@ -74,7 +91,85 @@ export class CopySink implements LinkSink {
     await this.deps.storage.commit({ pairs, removeKeys: first });
   }
 
-  async records(link: Link, records: readonly LogRecord[]): Promise<void> {
+  keysBehind(_link: Link, offset: number): Key[] | undefined {
+    const keys = new Set<Key>();
+    const { copy } = this;
+    for (let after = offset; ; ) {
+      const records = this.deps.storage.readLog(copy.meta.id, after, LOG_PAGE_BYTES);
+      for (const record of records) keys.add(keyFromBytes(record.key));
+      if (keys.size > RESTORED_MAX) return undefined;
+      const last = records[records.length - 1];
+      if (!last) return [...keys];
+      after = last.offset;
+    }
+  }
+
+  async restore(link: Link, keys: readonly Key[], pairs: PackedPairs): Promise<void> {
+    const { copy } = this;
+    const { copies } = this.deps;
+    const known = packedKeys(pairs);
+    await copies.change(
+      () => [copy],
+      async () => {
+        this.refuseOverwrite(link);
+        const record = { ...copy.record, wholeAt: NOT_YET };
+        await copies.save([{ copy, record }], { pairs, removeKeys: keys.filter((key) => !known.has(key)) });
+      },
+    );
+  }
+
+  async cut(link: Link, offset: number, wholeAt: number): Promise<void> {
+    const { copy } = this;
+    const { copies, storage } = this.deps;
+    await copies.change(
+      () => [copy],
+      async () => {
+        this.refuseOverwrite(link);
+        const record = { ...copy.record, links: withLink(copy.record.links, link, offset), wholeAt };
+        const ids = this.writeIdsBehind(offset);
+        await copies.save([{ copy, record }], { cuts: [{ range: copy.meta.id, after: offset }] });
+        for (const id of ids) copy.writeIds.remove(id);
+        copy.cut(offset, storage.readLog(copy.meta.id, offset - 1, 1)[0]?.epoch ?? copy.record.baseEpoch ?? 0);
+      },
+    );
+  }
+
+  private writeIdsBehind(offset: number): Buffer[] {
+    const ids: Buffer[] = [];
+    for (let after = offset; ; ) {
+      const records = this.deps.storage.readLog(this.copy.meta.id, after, LOG_PAGE_BYTES);
+      for (const { writeId } of records) if (writeId) ids.push(writeId);
+      const last = records.at(-1);
+      if (!last) return ids;
+      after = last.offset;
+    }
+  }
+
+  async adopt(link: Link, offset: number, logEpoch: number): Promise<void> {
+    const { copy } = this;
+    const { copies } = this.deps;
+    await copies.change(
+      () => [copy],
+      async () => {
+        this.refuseOverwrite(link);
+        copy.advance(offset);
+        copy.lastEpoch = logEpoch;
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: offset, baseEpoch: logEpoch, links: withLink(copy.record.links, link, offset) } }]);
+      },
+    );
+  }
+
+  async wholeAt(link: Link, offset: number): Promise<void> {
+    if (!this.keepsLog(link)) return;
+    const { copy } = this;
+    const { copies } = this.deps;
+    await copies.change(
+      () => [copy],
+      () => copies.save([{ copy, record: { ...copy.record, wholeAt: offset } }]),
+    );
+  }
+
+  async records(link: Link, records: readonly LogRecord[], endOffset: number): Promise<void> {
     this.refuseOverwrite(link);
     const { copy } = this;
     const last = records[records.length - 1];
@@ -89,9 +184,10 @@ export class CopySink implements LinkSink {
       if (this.keepsLog(link)) copy.writeIds.learn(record);
       else copy.writeIds.learnForeign(record);
     }
-    if (!last || !this.keepsLog(link)) return;
-    copy.advance(last.offset);
-    this.deps.retention.added(copy, records);
+    if (!this.keepsLog(link)) return;
+    if (last) copy.lastEpoch = last.epoch;
+    copy.advance(endOffset);
+    if (last) this.deps.retention.added(copy, records);
   }
 
   /** A copy continues the log of its own range; from another range's log it takes only the writes. */

@@ -1,14 +1,19 @@
 import { type Interval, containsKey, covers, formatInterval, isEmpty, overlaps } from '../../model/interval.js';
-import { type Key, formatKey } from '../../model/key.js';
+import { type Key, formatKey, keyToBytes } from '../../model/key.js';
 import { formatRange } from '../../model/range.js';
+import type { Member } from '../../model/report.js';
+import type { Clock } from '../../runtime/clock.js';
 import { AppError, assert } from '../../runtime/errors.js';
 import type { Failpoints } from '../chaos/failpoints.js';
 import type { Copies } from '../range/copies.js';
 import type { Copy } from '../range/copy.js';
+import type { Replication } from '../range/replication.js';
 import { intersectAll, sameSpan, subtractAll } from '../range/span-set.js';
 import type { EpochFences } from '../../rangelet/fences.js';
 import type { HandedSpan } from '../storage/copy-record.js';
-import type { Storage } from '../storage/storage.js';
+import { packPairs } from '../storage/packed.js';
+import type { LogRecord, Storage, StoredPair } from '../storage/storage.js';
+import { logEpochs, partingOffset } from './log-epochs.js';
 import type { FollowStart, SourceChannel, ToFollower, ToSource } from './messages.js';
 
 export interface SourceDeps {
@@ -16,9 +21,21 @@ export interface SourceDeps {
   readonly copies: Copies;
   readonly fences: EpochFences;
   readonly log: LogRetention;
+  readonly clock: Clock;
+  readonly replicas: ReplicaSource;
   /** Lets waiting requests go between two chunks. */
   readonly yieldTurn: () => Promise<void>;
   readonly failpoints: Failpoints;
+}
+
+/** What a primary does with its followers; see range/replicas.ts. */
+export interface ReplicaSource {
+  /** How long a lease that is asked for lasts. */
+  readonly leaseMs: number;
+  /** A follower has everything that is committed: it may be waited for from now on. */
+  level(copy: Copy, member: Member): void;
+  /** Resolves when `bytes` more of a snapshot may go out. */
+  pace(bytes: number, signal: AbortSignal): Promise<void>;
 }
 
 /** Keeps what followers still need; see range/retention.ts. */
@@ -33,6 +50,10 @@ export interface LogHold {
 
 /** Large enough to cost little, small enough that a request waits for a chunk only milliseconds. */
 const COUNT_SLICE = 20_000;
+/** A lease is renewed so often while it lasts. */
+const BEATS_A_LEASE = 3;
+/** Questions for a lease that wait for their answer. */
+const LEASES_MAX = 16;
 const CHUNK = { countMax: 500, bytesMax: 64 * 1024 };
 
 /**
@@ -50,17 +71,55 @@ export class FollowSource {
   private sendsLog = false;
   private hold: LogHold | undefined;
   private wake: () => void = () => undefined;
+  /** What the follower has is whole once it has the log up to here. */
+  private wholeAt = Infinity;
+  private toldCommitted = 0;
+  private askedLeaseAt = -Infinity;
+  /** When each lease that was not granted yet was asked for; by id. */
+  private readonly leases = new Map<number, number>();
+  private leaseId = 0;
+  private restoring: Key[] | undefined;
+  private readonly member: Member;
 
   constructor(
     private readonly deps: SourceDeps,
     private readonly start: FollowStart,
     private readonly channel: SourceChannel,
-  ) {}
+  ) {
+    const { node, incarnation, address } = start.follower;
+    this.member = { node, incarnation, address };
+  }
 
   receive(message: Exclude<ToSource, { type: 'start' }>): void {
     if (message.type === 'takeOver') this.takeOverEpoch = message.epoch;
-    else if (message.type === 'ack' && this.hold) this.hold.offset = Math.max(this.hold.offset, message.offset);
+    else if (message.type === 'restore') this.restoring = [...message.keys];
+    else this.acknowledged(message.offset, message.lease);
     this.wake();
+  }
+
+  private acknowledged(offset: number, lease: number | undefined): void {
+    const { clock, copies, replicas } = this.deps;
+    if (this.hold) this.hold.offset = Math.max(this.hold.offset, offset);
+    const copy = copies.get(this.start.range);
+    const replication = copy && this.replicationOf(copy);
+    if (!copy || !replication) return;
+    const { member } = this;
+    replication.heard(member);
+    const askedAt = lease === undefined ? undefined : this.leases.get(lease);
+    if (askedAt !== undefined) {
+      replication.granted(member, askedAt + replicas.leaseMs);
+      for (const id of [...this.leases.keys()]) if (id <= (lease ?? 0)) this.leases.delete(id);
+    }
+    if (offset >= this.wholeAt) replication.acknowledged(member, offset);
+    replication.lags(member, Math.max(0, copy.durableOffset - offset));
+    copy.progress();
+    copy.notify();
+    if (replication.isLevel(member) && clock.now() - this.askedLeaseAt < replicas.leaseMs) replicas.level(copy, member);
+  }
+
+  /** Set when this follower is a copy of the same range, which may be waited for. */
+  private replicationOf(copy: Copy): Replication | undefined {
+    return this.start.follower.range === copy.meta.id && sameSpan(this.start.span, copy.meta) && copy.record.state === 'Active' ? copy.replication : undefined;
   }
 
   /** Runs until the connection is over. Rejects with the reason to tell the follower. */
@@ -87,6 +146,7 @@ export class FollowSource {
       this.channel.signal.removeEventListener('abort', onAbort);
       stopWatching();
       hold.release();
+      copy.replication?.left(this.member);
     }
   }
 
@@ -96,6 +156,8 @@ export class FollowSource {
    * it gave the right away.
    */
   private hasNewest(copy: Copy): boolean {
+    // A fail-over that the follower knows of left this copy behind.
+    if (copy.record.logEpoch < this.start.fork) return false;
     return copy.owns(this.start.span) || copy.record.handed.some((given) => this.isToFollower(given));
   }
 
@@ -120,7 +182,7 @@ export class FollowSource {
     };
     this.channel.signal.addEventListener('abort', onAbort);
     try {
-      await this.channel.send({ type: 'begin', snapshotFrom: undefined, offset: resumeAfter, epoch: 0, keys: 0 });
+      await this.channel.send({ type: 'begin', snapshotFrom: undefined, offset: resumeAfter, epoch: 0, keys: 0, logEpoch: 0 });
       for (let woken = changed; ; woken = this.untilWoken()) {
         if (this.takeOverEpoch === undefined) await woken;
         this.stopIfOver(copy);
@@ -147,21 +209,31 @@ export class FollowSource {
   }
 
   private async serveSnapshot(copy: Copy, hold: LogHold): Promise<number> {
-    const { resumeAfter, snapshotFrom } = this.start;
-    const canResume = resumeAfter !== undefined && this.logReaches(copy, resumeAfter);
+    const { resumeAfter, snapshotFrom, log } = this.start;
+    const { logEpoch } = copy.record;
+    const resumeAt = this.resumeOffset(copy);
+    if (resumeAt === undefined) this.refuseSnapshotOfMember(copy);
     // The log of a snapshot begins early enough to tell which writes were made of late.
-    const { offset, knownForMs } = canResume ? { offset: resumeAfter } : this.knownFrom(copy);
+    const { offset, knownForMs } = resumeAt === undefined ? this.knownFrom(copy) : { offset: resumeAt };
     hold.offset = offset;
-    const from = canResume ? snapshotFrom : this.start.span.start;
+    this.wholeAt = offset;
+    const epoch = logEpoch;
+    if (resumeAt !== undefined && resumeAfter !== undefined && resumeAt < resumeAfter && log.length > 0) {
+      await this.channel.send({ type: 'begin', snapshotFrom: undefined, offset, epoch, keys: 0, cutAt: offset, logEpoch });
+      await this.serveRestore(copy);
+      return offset;
+    }
+    const from = resumeAt === undefined ? this.start.span.start : snapshotFrom;
     const keys = from === undefined ? 0 : await this.countKeys({ ...this.start.span, start: from });
-    await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch: copy.record.logEpoch, keys, knownForMs });
+    if (from !== undefined) this.wholeAt = Infinity;
+    await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch, keys, logEpoch, knownForMs });
     if (from !== undefined) await this.sendChunks(copy, from);
     return offset;
   }
 
   /** Behind which offset the log tells, as far as it is kept, the ids of writes that are known here. */
   private knownFrom(copy: Copy): { readonly offset: number; readonly knownForMs?: number } {
-    const end = copy.committedOffset;
+    const end = copy.durableOffset;
     const first = this.deps.storage.logBounds(copy.meta.id)?.first ?? Infinity;
     const kept = Math.max(copy.record.baseOffset, copy.trimmedThrough, Math.min(first - 1, end));
     const start = copy.writeIds.logStart(kept);
@@ -169,10 +241,57 @@ export class FollowSource {
     return this.logReaches(copy, offset) ? { offset, knownForMs: start.knownForMs } : { offset: end };
   }
 
+  /** Where the follower's log can go on; undefined when it needs a snapshot. */
+  private resumeOffset(copy: Copy): number | undefined {
+    const { resumeAfter, snapshotFrom, log } = this.start;
+    if (resumeAfter === undefined) return this.adoptedHere(copy) ? copy.record.baseOffset : undefined;
+    const offset = log.length === 0 ? resumeAfter : partingOffset(log, logEpochs(this.deps.storage, copy));
+    if (offset === undefined || (offset < resumeAfter && snapshotFrom !== undefined)) return undefined;
+    return this.logReaches(copy, Math.min(offset, resumeAfter)) ? Math.min(offset, resumeAfter) : undefined;
+  }
+
+  /** The follower adopted its keys where it is, from copies that had all that the parents of this one had. */
+  private adoptedHere(copy: Copy): boolean {
+    const { origins, baseOffset } = copy.record;
+    if (this.start.follower.range !== copy.meta.id || origins.length === 0 || baseOffset < copy.trimmedThrough) return false;
+    return origins.every((origin) => this.start.basis.some(({ range, offset, span }) => range === origin.range && offset === origin.offset && covers(span, origin)));
+  }
+
+  /** A member that began anew would throw away what it acknowledged: it has to be taken out first. */
+  private refuseSnapshotOfMember(copy: Copy): void {
+    if (!this.replicationOf(copy)?.isWaitedFor(this.member)) return;
+    throw new AppError('ABORTED', `${this.member.node} is in sync with R${copy.meta.id} and cannot begin anew before it was taken out`);
+  }
+
+  private async serveRestore(copy: Copy): Promise<void> {
+    for (;;) {
+      while (!this.restoring) {
+        await this.untilWoken();
+        this.stopIfOver(copy);
+      }
+      const keys = this.restoring;
+      this.restoring = undefined;
+      if (keys.length === 0) return;
+      const pairs: StoredPair[] = [];
+      let bytes = 0;
+      let answered = 0;
+      for (const name of keys) {
+        const key = keyToBytes(name);
+        const stored = this.deps.storage.get(key);
+        if (stored) pairs.push({ key, ...stored });
+        bytes += stored?.value.length ?? 0;
+        answered += 1;
+        if (bytes >= CHUNK.bytesMax) break;
+      }
+      this.wholeAt = copy.lastOffset;
+      await this.channel.send({ type: 'restored', pairs: packPairs(pairs), answered, endOffset: copy.lastOffset });
+    }
+  }
+
   private logReaches(copy: Copy, after: number): boolean {
     if (after < copy.record.baseOffset || after < copy.trimmedThrough || after > copy.lastOffset) return false;
     const bounds = this.deps.storage.logBounds(copy.meta.id);
-    return after >= copy.committedOffset || (bounds !== undefined && bounds.first <= after + 1);
+    return after >= copy.durableOffset || (bounds !== undefined && bounds.first <= after + 1);
   }
 
   /** For the progress bar. In slices, for a look at all keys of a large range takes long. */
@@ -194,6 +313,8 @@ export class FollowSource {
       const chunk = this.deps.storage.scanPacked({ start: next, end: this.start.span.end }, CHUNK);
       next = chunk.next;
       await this.channel.send({ type: 'chunk', pairs: chunk.pairs, next, endOffset: copy.lastOffset });
+      this.wholeAt = next === undefined ? copy.lastOffset : Infinity;
+      if (this.replicationOf(copy)) await this.deps.replicas.pace(chunk.pairs.bytes.length, this.channel.signal);
       await this.deps.yieldTurn();
     }
   }
@@ -203,8 +324,10 @@ export class FollowSource {
     this.sendsLog = true;
     for (;;) {
       this.stopIfOver(copy);
-      if (this.sent < copy.committedOffset) {
+      if (this.sent < copy.durableOffset) {
         this.sent = await this.sendRecords(copy, this.sent);
+      } else if (this.isBeatDue(copy)) {
+        await this.sendBatch(copy, [], this.sent);
       } else if (this.takeOverEpoch !== undefined) {
         const epoch = this.takeOverEpoch;
         this.takeOverEpoch = undefined;
@@ -220,11 +343,11 @@ export class FollowSource {
     if (position < copy.trimmedThrough) {
       throw new AppError('ABORTED', `R${copy.meta.id}: the follower lags too far, and has to begin again`);
     }
-    const end = copy.committedOffset;
+    const end = copy.durableOffset;
     const all = this.deps.storage.readLog(copy.meta.id, position, CHUNK.bytesMax);
     if (all.length === 0) {
       // The offsets in between belong to writes that failed; nothing is missing.
-      await this.channel.send({ type: 'records', records: [], endOffset: end });
+      await this.sendBatch(copy, [], end);
       return end;
     }
     const last = all[all.length - 1]?.offset ?? end;
@@ -232,15 +355,45 @@ export class FollowSource {
     const from = Buffer.from(start, 'latin1');
     const to = spanEnd === '' ? undefined : Buffer.from(spanEnd, 'latin1');
     const records = all.filter(({ key }) => key.compare(from) >= 0 && (!to || key.compare(to) < 0));
-    await this.channel.send({ type: 'records', records, endOffset: last });
+    await this.sendBatch(copy, records, last);
     return last;
   }
 
+  /** Records, or none: then what goes with them alone, how far the log is committed and a question for a lease. */
+  private sendBatch(copy: Copy, records: readonly LogRecord[], endOffset: number): Promise<void> {
+    const { clock, replicas } = this.deps;
+    if (!this.replicationOf(copy)) return this.channel.send({ type: 'records', records, endOffset });
+    const committed = copy.committedOffset;
+    this.toldCommitted = committed;
+    let lease: { id: number; ms: number } | undefined;
+    if (this.isLeaseDue()) {
+      lease = { id: ++this.leaseId, ms: replicas.leaseMs };
+      this.askedLeaseAt = clock.now();
+      this.leases.set(lease.id, this.askedLeaseAt);
+      while (this.leases.size > LEASES_MAX) this.leases.delete(this.leases.keys().next().value as number);
+    }
+    return this.channel.send({ type: 'records', records, endOffset, committed, lease });
+  }
+
+  private isLeaseDue(): boolean {
+    return this.deps.clock.now() - this.askedLeaseAt >= this.deps.replicas.leaseMs / BEATS_A_LEASE;
+  }
+
+  private isBeatDue(copy: Copy): boolean {
+    return this.replicationOf(copy) !== undefined && (this.isLeaseDue() || (this.toldCommitted < copy.committedOffset && copy.committedOffset === copy.durableOffset));
+  }
+
   private nextWake(copy: Copy): Promise<void> {
+    const { clock, replicas } = this.deps;
+    const beat = this.replicationOf(copy) ? clock : undefined;
     return new Promise((resolve) => {
-      this.wake = resolve;
-      const ready = this.sent < copy.committedOffset || this.takeOverEpoch !== undefined || copy.gone;
-      if (ready || this.channel.signal.aborted) resolve();
+      const cancelBeat = beat?.after(Math.max(0, this.askedLeaseAt + replicas.leaseMs / BEATS_A_LEASE - beat.now()), () => { this.wake(); }, { unref: true });
+      this.wake = () => {
+        cancelBeat?.();
+        resolve();
+      };
+      const ready = this.sent < copy.durableOffset || this.takeOverEpoch !== undefined || copy.gone || this.isBeatDue(copy);
+      if (ready || this.channel.signal.aborted) this.wake();
     });
   }
 
@@ -273,7 +426,7 @@ export class FollowSource {
     if (copy.record.state === 'Active') return { ...refused(`R${id} is still active here`), active: true };
     assert(copy.quiet, 'an inactive copy has no write on its way');
     if (this.hasNewest(copy) && !this.sendsLog) throw new AppError('ABORTED', `R${id} has come to this node: begin again`);
-    if (copy.committedOffset > this.sent && this.sendsLog) {
+    if (copy.durableOffset > this.sent && this.sendsLog) {
       this.takeOverEpoch = epoch;
       return undefined;
     }
@@ -286,12 +439,12 @@ export class FollowSource {
     if (intersectAll(copy.record.owned, span).length > 0) {
       return refused(`R${id} here may write only ${copy.record.owned.map(formatInterval).join(' ')}`);
     }
-    return this.giveUp(epoch, copy.committedOffset);
+    return this.giveUp(epoch, copy.durableOffset);
   }
 
   private async giveAway(copy: Copy, epoch: number): Promise<ToFollower> {
     const { span, follower } = this.start;
-    const offset = copy.committedOffset;
+    const offset = copy.durableOffset;
     const given = { start: span.start, end: span.end, range: follower.range, node: follower.node, incarnation: follower.incarnation, address: follower.address, epoch, offset };
     await this.deps.copies.save([
       {
@@ -299,6 +452,7 @@ export class FollowSource {
         record: {
           ...copy.record,
           state: 'Inactive',
+          replica: undefined,
           owned: subtractAll(copy.record.owned, [span]),
           handed: [...copy.record.handed, given],
         },

@@ -1,3 +1,4 @@
+import { keyFromBytes } from '../../model/key.js';
 import { AppError, messageOf } from '../../runtime/errors.js';
 import type { LogRecord, Storage } from '../storage/storage.js';
 import type { Copy } from './copy.js';
@@ -27,8 +28,12 @@ export interface Write extends WriteOptions {
 interface Waiting {
   readonly copy: Copy;
   readonly record: LogRecord;
+  readonly level: WriteLevel;
   readonly done: Done;
 }
+
+/** Writes of ASYNC are not waited for, so something else has to bound what they leave behind. */
+const UNCOMMITTED_MAX = 100_000;
 
 /** A batch this large is on its way within milliseconds; more would only delay its first write. */
 const BATCH_BYTES_MAX = 4 * 1024 * 1024;
@@ -46,7 +51,7 @@ export class CommitQueue {
   constructor(
     private readonly storage: Storage,
     private readonly options: {
-      /** Bytes of keys and values on their way to the disk; beyond, writes are refused. */
+      /** Bytes of keys and values on their way to the disk and to the members; beyond, writes are refused. */
       readonly bytesMax: number;
       /** The disk broke its word: what is durable is unknown, so the process must end. */
       readonly onFatal: (error: AppError) => void;
@@ -64,17 +69,22 @@ export class CommitQueue {
 
   append(copy: Copy, write: Write, done: Done): void {
     if (this.answersKnown(copy, write, done)) return;
-    const { key, value, contentType, writeId } = write;
+    const { key, value, contentType, writeId, level = 'SAFE' } = write;
     const size = sizeOf(key, value);
     if (this.bytes + size > this.options.bytesMax) {
       const message = `the node has ${this.bytes} bytes of writes waiting for its disk, and takes ${this.options.bytesMax}: try again later`;
       done(new AppError('RESOURCE_EXHAUSTED', message), nowhere(write));
       return;
     }
+    if (copy.uncommitted.size >= UNCOMMITTED_MAX) {
+      done(new AppError('RESOURCE_EXHAUSTED', `${copy.uncommitted.size} keys of R${copy.meta.id} wait for copies on other nodes: try again later`), nowhere(write));
+      return;
+    }
     this.bytes += size;
     const record: LogRecord = { epoch: copy.record.logEpoch, offset: copy.admit(), key, value, contentType, writeId, timeMs: this.options.wallMs() };
     if (writeId) copy.writeIds.add(writeId, { epoch: record.epoch, offset: record.offset, keyHash: hashOf(key) });
-    this.waiting.push({ copy, record, done });
+    if (copy.replication) copy.begin(keyFromBytes(key), record.offset);
+    this.waiting.push({ copy, record, level, done });
     if (this.committing || this.scheduled) return;
     this.scheduled = true;
     // The rest of this turn's requests go along.
@@ -137,13 +147,22 @@ export class CommitQueue {
       this.options.onFatal(new AppError('DATA_LOSS', `cannot tell what is on the disk any more: ${messageOf(error)}`, { cause: error }));
       return;
     }
-    for (const { record } of batch) this.bytes -= sizeOf(record.key, record.value);
     for (const { copy, records } of groups) {
       if (error) for (const { writeId } of records) if (writeId) copy.writeIds.remove(writeId);
-      copy.settle(records.length, error ? 0 : (records[records.length - 1] as LogRecord).offset);
+      const last = records[records.length - 1] as LogRecord;
+      if (!error) copy.lastEpoch = last.epoch;
+      copy.settle(records.length, error ? 0 : last.offset);
       if (!error) this.options.onCommitted?.(copy, records);
     }
-    for (const { record, done } of batch) done(error, record);
+    for (const { copy, record, level, done } of batch) {
+      if (error || level === 'ASYNC') this.end(record, done, error);
+      else copy.whenCommitted(record.offset, (problem) => { this.end(record, done, problem); });
+    }
+  }
+
+  private end(record: LogRecord, done: Done, error: AppError | undefined): void {
+    this.bytes -= sizeOf(record.key, record.value);
+    done(error, record);
   }
 }
 

@@ -116,6 +116,8 @@ export class ConditionalWrites {
       if (this.queue.answersKnown(copy, write, appended)) return false;
       const current = this.storage.get(write.key);
       if (!holds(condition, current)) {
+        // That it does not hold is a read, of which only one who is sure to be the primary can be sure.
+        if (copy.replication?.mayRead === false) throw new AppError('UNAVAILABLE', `R${copy.meta.id} cannot be read consistently at the moment: its other copies did not confirm that this node still is the primary`);
         done(undefined, { applied: false, current: current && { epoch: current.epoch, offset: current.offset } });
         return false;
       }

@@ -24,7 +24,9 @@ export class Copies {
   ) {
     for (const record of storage.copies()) {
       const last = storage.logBounds(record.meta.id)?.last ?? 0;
-      this.byId.set(record.meta.id, new Copy(record, { lastOffset: Math.max(last, record.baseOffset), fetching: false, writeIds: window.restore(record, storage) }));
+      const copy = new Copy(record, { lastOffset: Math.max(last, record.baseOffset), fetching: false, writeIds: window.restore(record, storage) });
+      copy.lastEpoch = storage.readLog(record.meta.id, last - 1, 1)[0]?.epoch ?? copy.lastEpoch;
+      this.byId.set(record.meta.id, copy);
     }
     this.index();
   }

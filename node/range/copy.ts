@@ -1,9 +1,16 @@
 import type { Interval } from '../../model/interval.js';
+import type { Key } from '../../model/key.js';
 import type { RangeMeta } from '../../model/range.js';
-import { assert } from '../../runtime/errors.js';
+import { type AppError, assert } from '../../runtime/errors.js';
 import type { CopyRecord } from '../storage/copy-record.js';
+import type { Replication } from './replication.js';
 import { coversSpan } from './span-set.js';
 import type { WriteIds } from './write-ids.js';
+
+interface Waiting {
+  readonly offset: number;
+  readonly done: (error: AppError | undefined) => void;
+}
 
 /**
  * One copy of a range on this node: what is durable of it (`record`), and what this
@@ -20,7 +27,15 @@ export class Copy {
   admitting: boolean;
   /** The last offset given to a write, and the last one that is durable. */
   lastOffset: number;
-  committedOffset: number;
+  durableOffset: number;
+  /** The epoch of the record at `lastOffset`, as far as it is known. */
+  lastEpoch: number;
+  /** Of a primary with replicas. */
+  replication: Replication | undefined;
+  /** Of a follower: how far its source said that the log is committed, and what it granted its source. */
+  readonly follower = { committed: 0, grantedUntil: 0, heardAt: 0, sourceLost: false };
+  /** Keys whose newest write is not committed yet, with its offset: what is stored of them may still be taken back. */
+  readonly uncommitted = new Map<Key, number>();
   /** The service forgot the copy: whatever still holds it must stop. */
   gone = false;
   reads = 0;
@@ -30,6 +45,8 @@ export class Copy {
   /** Records up to here may be trimmed, so nobody can follow from below. */
   trimmedThrough = 0;
   private inFlight = 0;
+  /** Writes that are durable here, and wait for the members; by offset. */
+  private readonly waiting: Waiting[] = [];
   private readonly watchers = new Set<() => void>();
 
   /** The writes of late by their ids. */
@@ -41,7 +58,8 @@ export class Copy {
     this.fetching = options.fetching;
     this.admitting = record.state === 'Active';
     this.lastOffset = options.lastOffset;
-    this.committedOffset = options.lastOffset;
+    this.durableOffset = options.lastOffset;
+    this.lastEpoch = Math.max(record.baseEpoch ?? 0, record.logEpoch);
   }
 
   get meta(): RangeMeta {
@@ -59,20 +77,78 @@ export class Copy {
   settle(count: number, offset: number): void {
     this.inFlight -= count;
     // With nothing on its way, the offsets that failed writes had are decided too.
-    this.committedOffset = this.inFlight === 0 ? this.lastOffset : Math.max(this.committedOffset, offset);
+    this.durableOffset = this.inFlight === 0 ? this.lastOffset : Math.max(this.durableOffset, offset);
+    this.progress();
     this.notify();
+  }
+
+  /** Every record up to here is on every member. */
+  get committedOffset(): number {
+    return this.replication ? Math.min(this.replication.committed, this.durableOffset) : this.durableOffset;
+  }
+
+  /** Up to here nothing will be taken back, as far as this copy knows. */
+  get settledOffset(): number {
+    const follows = this.record.state === 'Inactive' && this.record.links.some(({ range }) => range === this.meta.id);
+    return follows ? Math.min(this.follower.committed, this.durableOffset) : this.committedOffset;
+  }
+
+  /** Calls back once everything up to `offset`, which is durable here, is committed, or is given up. */
+  whenCommitted(offset: number, done: (error: AppError | undefined) => void): void {
+    if (offset <= this.committedOffset) done(undefined);
+    else this.waiting.push({ offset, done });
+  }
+
+  /** Looks again how far the log is committed. */
+  progress(): void {
+    this.replication?.advance(this.durableOffset);
+    const committed = this.committedOffset;
+    while (this.waiting[0] && this.waiting[0].offset <= committed) this.waiting.shift()?.done(undefined);
+    for (const [key, offset] of this.uncommitted) {
+      // In the order of their offsets.
+      if (offset > committed) break;
+      this.uncommitted.delete(key);
+    }
+  }
+
+  /** Nobody here will learn any more what became of the writes that wait. */
+  giveUp(error: AppError): void {
+    for (const { done } of this.waiting.splice(0)) done(error);
+  }
+
+  /** Takes note of a write of `key` that may yet be taken back. */
+  begin(key: Key, offset: number): void {
+    this.uncommitted.delete(key);
+    this.uncommitted.set(key, offset);
+  }
+
+  /** True when what is stored of the key is sure to stay. */
+  isSettled(key: Key): boolean {
+    if (this.uncommitted.size === 0) return true;
+    const offset = this.uncommitted.get(key);
+    return offset === undefined || offset <= this.committedOffset;
   }
 
   /** Sets where the log ends, for a copy that follows or has just taken over. */
   advance(offset: number): void {
     this.lastOffset = Math.max(this.lastOffset, offset);
-    this.committedOffset = Math.max(this.committedOffset, offset);
+    this.durableOffset = Math.max(this.durableOffset, offset);
+    this.progress();
+    this.notify();
+  }
+
+  /** The log ends here from now on: what was behind parted from the primary's. */
+  cut(offset: number, epoch: number): void {
+    this.lastOffset = offset;
+    this.durableOffset = offset;
+    this.lastEpoch = epoch;
+    this.uncommitted.clear();
     this.notify();
   }
 
   /** No write is on its way to the disk, and none will be admitted. */
   get quiet(): boolean {
-    return !this.admitting && this.inFlight === 0;
+    return !this.admitting && this.inFlight === 0 && this.waiting.length === 0;
   }
 
   owns(span: Interval): boolean {
@@ -81,7 +157,13 @@ export class Copy {
 
   /** Whether a read of what this copy has, new or not, may be answered: it was whole once, and still is. */
   get answersStale(): boolean {
-    return !this.fetching && !this.gone;
+    return this.isWhole && !this.gone;
+  }
+
+  /** Everything up to the end of its log is there. */
+  get isWhole(): boolean {
+    const { wholeAt } = this.record;
+    return !this.fetching && (wholeAt === undefined || this.durableOffset >= wholeAt);
   }
 
   /** Calls back at every change of offsets or state, until the result is called. */

@@ -3,6 +3,7 @@ import { type Key, NO_KEY, formatKey, keyFromBytes, keyToBytes, successor } from
 import { keyProblem, valueProblem, writeIdProblem } from '../../model/limits.js';
 import { type RangeId, formatRange } from '../../model/range.js';
 import type { Condition, WriteOutcome } from '../../model/store.js';
+import type { Clock } from '../../runtime/clock.js';
 import { AppError, assert } from '../../runtime/errors.js';
 import { ConditionalWrites } from './conditional.js';
 import type { ScanLimits, ScanResult, Storage, StoredPair, StoredValue } from '../storage/storage.js';
@@ -15,6 +16,12 @@ export interface WriteAnswer {
   readonly offset: number;
 }
 
+/** So much of a log's tail is looked through for a stale read. */
+const TAIL_BYTES = 256 * 1024;
+
+/** How long a read waits for members to be heard. */
+const READ_PATIENCE_MS = 5_000;
+
 /** Largest answer to Dump, which peers cap at 4 MiB. */
 const DUMP_BYTES_MAX = 4 * 1024 * 1024 - 64 * 1024;
 
@@ -26,24 +33,85 @@ export class KeyValues {
     private readonly storage: Storage,
     private readonly copies: Copies,
     private readonly queue: CommitQueue,
+    private readonly clock: Clock,
   ) {
     this.conditional = new ConditionalWrites(storage, queue, (key) => this.servingCopy(key));
   }
 
-  /** The value, of which a consistent read is sure; undefined when the key is absent. Throws AppError. */
+  /** The value of a consistent read; undefined when the key is absent. Throws AppError, also when it would have to wait. */
   get(key: Buffer): StoredValue | undefined {
     const copy = this.servingCopy(key);
     copy.reads++;
+    if (copy.replication && !mayAnswer(copy, keyFromBytes(key))) throw cannotRead(copy);
     return this.storage.get(key);
   }
 
-  /** Writes, or with no value deletes, and calls back once it is durable. Throws AppError for what is refused at once. */
+  /**
+   * The same, but waits while a write of the key is on its way to the members, or
+   * while the copy cannot be sure that it still is the primary. Throws AppError for
+   * what is refused at once.
+   */
+  read(key: Buffer, done: (error: AppError | undefined, stored: StoredValue | undefined) => void): void {
+    const copy = this.servingCopy(key);
+    copy.reads++;
+    const name = keyFromBytes(key);
+    if (!copy.replication || mayAnswer(copy, name)) done(undefined, this.storage.get(key));
+    else this.waitToRead(copy, key, done);
+  }
+
+  /** The same as a promise. */
+  value(key: Buffer): Promise<StoredValue | undefined> {
+    return new Promise((resolve, reject) => {
+      this.read(key, (error, stored) => {
+        if (error) reject(error);
+        else resolve(stored);
+      });
+    });
+  }
+
+  /**
+   * Resolves when what was read of `copy` until now is sure to stay: every write in it
+   * is committed, and no other copy was primary. Throws AppError when that does not come.
+   */
+  async confirm(copy: Copy): Promise<void> {
+    const { lastOffset } = copy;
+    const isSure = (): boolean => !copy.replication || (copy.committedOffset >= lastOffset && copy.replication.mayRead);
+    if (isSure()) return;
+    const patience = new AbortController();
+    const cancel = this.clock.after(READ_PATIENCE_MS, () => {
+      patience.abort();
+      copy.notify();
+    });
+    await copy.until(() => isSure() || !copy.admitting || copy.gone || patience.signal.aborted);
+    cancel();
+    if (!copy.admitting || copy.gone) throw notServing(copy);
+    if (!isSure()) throw cannotRead(copy);
+  }
+
+  private waitToRead(copy: Copy, key: Buffer, done: (error: AppError | undefined, stored: StoredValue | undefined) => void): void {
+    const name = keyFromBytes(key);
+    const finish = (error: AppError | undefined): void => {
+      stopWatching();
+      cancelTimer();
+      done(error, error ? undefined : this.storage.get(key));
+    };
+    const stopWatching = copy.watch(() => {
+      if (!copy.admitting || copy.gone) finish(notServing(copy));
+      else if (!copy.replication || mayAnswer(copy, name)) finish(undefined);
+    });
+    const cancelTimer = this.clock.after(READ_PATIENCE_MS, () => {
+      finish(cannotRead(copy));
+    });
+  }
+
+  /** Writes, or with no value deletes, and calls back once its level is reached. Throws AppError for what is refused at once. */
   put(key: Buffer, value: Buffer | undefined, done: (error: AppError | undefined, answer: WriteAnswer) => void, options: WriteOptions = {}): void {
     if (value !== undefined) refuse(valueProblem(value.length));
     if (options.writeId) refuse(writeIdProblem(options.writeId.length));
     const copy = this.servingCopy(key);
     copy.writes++;
     const write = { ...options, key, value };
+    refuseTooFewCopies(copy, options);
     if (this.conditional.holdsUp(write, done)) return;
     this.queue.append(copy, write, done);
   }
@@ -55,7 +123,18 @@ export class KeyValues {
     const copy = this.copies.servingKey(name) ?? this.copies.staleKey(name);
     if (!copy) throw new AppError('ABORTED', `no copy on this node can be read for key ${formatKey(name)}: your map of ranges is stale`);
     copy.reads++;
-    return { stored: this.storage.get(key), atOffset: copy.committedOffset };
+    const atOffset = copy.settledOffset;
+    if (atOffset < copy.durableOffset && this.mayBeTakenBack(copy, atOffset, name)) {
+      throw new AppError('FAILED_PRECONDITION', `R${copy.meta.id} here has a write of key ${formatKey(name)} that is not on all copies yet, and may be taken back: ask another copy`);
+    }
+    return { stored: this.storage.get(key), atOffset };
+  }
+
+  /** Whether the tail of the log, behind what is known to be committed, has a write of the key, or is too long to look. */
+  private mayBeTakenBack(copy: Copy, after: number, name: Key): boolean {
+    const tail = this.storage.readLog(copy.meta.id, after, TAIL_BYTES);
+    const end = tail.at(-1)?.offset ?? copy.durableOffset;
+    return end < copy.durableOffset || tail.some(({ key }) => keyFromBytes(key) === name);
   }
 
   /**
@@ -66,25 +145,26 @@ export class KeyValues {
     if (write.value !== undefined) refuse(valueProblem(write.value.length));
     const copy = this.servingCopy(write.key);
     copy.writes++;
+    refuseTooFewCopies(copy, {});
     this.conditional.write(copy, write, done);
   }
 
   /**
    * Pairs of `span` from its first key (or with `reverse`, its last) on, as far as one
-   * range that serves here has them, from one snapshot. `next` is where to go on, in
+   * range that serves here has them, from one snapshot, to be confirmed. `next` is where to go on, in
    * this range or behind it. Throws AppError when the first is not served here.
    */
-  page(span: Interval, options: { readonly reverse: boolean; readonly keysOnly: boolean } & ScanLimits): ScanResult {
+  page(span: Interval, options: { readonly reverse: boolean; readonly keysOnly: boolean } & ScanLimits): ScanResult & { readonly copy: Copy } {
     const copy = this.servingEdge(span, options.reverse);
     const part = intersection(span, copy.meta);
     assert(part, 'a range that serves a key of the span overlaps it');
     copy.reads++;
     if (options.reverse) {
       const { pairs, next } = options.keysOnly ? bare(this.storage.keysBack(part, options.countMax), options.countMax, (key) => key) : this.storage.scanBack(part, options);
-      return { pairs, next: next ?? (part.start === span.start ? undefined : part.start) };
+      return { copy, pairs, next: next ?? (part.start === span.start ? undefined : part.start) };
     }
     const { pairs, next } = options.keysOnly ? bare(this.storage.keys(part, options.countMax), options.countMax, successor) : this.storage.scan(part, options);
-    return { pairs, next: next ?? (part.end === span.end ? undefined : part.end) };
+    return { copy, pairs, next: next ?? (part.end === span.end ? undefined : part.end) };
   }
 
   /** The copy that serves all of `span`. Throws AppError when none does. */
@@ -142,7 +222,7 @@ export class KeyValues {
     const copy = this.copies.servingKey(name);
     if (copy) return copy;
     const idle = this.copies.anyHolding(name);
-    if (idle) throw new AppError('FAILED_PRECONDITION', `R${idle.meta.id} is here but does not serve at the moment`);
+    if (idle) throw notServing(idle);
     throw new AppError('ABORTED', `no range on this node has key ${formatKey(name)}: your map of ranges is stale`);
   }
 }
@@ -154,6 +234,27 @@ function bare(keys: readonly Key[], countMax: number, nextOf: (key: Key) => Key)
 }
 
 const NOTHING = Buffer.alloc(0);
+/** What is stored of the key is committed, and nobody else can be the primary now. */
+function mayAnswer(copy: Copy, key: Key): boolean {
+  return copy.replication?.mayRead !== false && copy.isSettled(key);
+}
+
+function notServing(copy: Copy): AppError {
+  return new AppError('FAILED_PRECONDITION', `R${copy.meta.id} is here but does not serve at the moment`);
+}
+
+function cannotRead(copy: Copy): AppError {
+  const lacking = copy.replication?.lacking ?? [];
+  const because = lacking.length > 0 ? `${lacking.join(', ')} did not confirm that it still is the primary` : 'a write of the key waits for its other copies';
+  return new AppError('UNAVAILABLE', `R${copy.meta.id} cannot be read consistently at the moment: ${because}`);
+}
+
+function refuseTooFewCopies(copy: Copy, { level = 'SAFE' }: WriteOptions): void {
+  const { replication } = copy;
+  if (!replication || level !== 'SAFE' || replication.inSync >= replication.record.minInSync) return;
+  const { inSync, record } = replication;
+  throw new AppError('UNAVAILABLE', `R${copy.meta.id} has ${inSync} ${inSync === 1 ? 'copy' : 'copies'} in sync, and --min-in-sync wants ${record.minInSync} for a SAFE write`);
+}
 
 function refuse(problem: string | undefined): void {
   if (problem !== undefined) throw new AppError('INVALID_ARGUMENT', problem);

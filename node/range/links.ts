@@ -24,7 +24,9 @@ export class Links {
   resume(): void {
     for (const copy of this.deps.copies.all()) {
       for (const { range, address, start, end, offset, plain } of copy.record.links) {
-        if (!plain) this.open(copy, { range, address, span: { start, end } }, offset);
+        // A snapshot that was interrupted ran ahead of the log: it begins again.
+        const isHalf = copy.record.wholeAt === Number.MAX_SAFE_INTEGER && range === copy.meta.id;
+        if (!plain) this.open(copy, { range, address, span: { start, end } }, isHalf ? undefined : offset);
       }
     }
   }
@@ -65,7 +67,7 @@ export class Links {
         follower: { range: copy.meta.id, node: ident, incarnation: storage.incarnation, address },
         resumeAfter,
       },
-      { transport, clock, logger: logger.child({ follower: copy.meta.id }), sink: new CopySink({ storage, copies, retention }, copy) },
+      { transport, clock, logger: logger.child({ follower: copy.meta.id }), replica: this.deps.replicas.partOf(copy, candidate.range), sink: new CopySink({ storage, copies, retention }, copy) },
     );
     this.byCopy.set(copy, [...this.of(copy), link]);
     return link;

@@ -37,7 +37,7 @@ export class LocalStore implements Store {
   constructor(private readonly deps: LocalStoreDeps) {}
 
   async get(key: Key): Promise<Value | undefined> {
-    return this.deps.data.get(keyToBytes(key));
+    return this.deps.data.value(keyToBytes(key));
   }
 
   put(key: Key, value: Buffer, { condition, contentType }: WriteOptions = {}): Promise<WriteOutcome> {
@@ -80,7 +80,7 @@ export class LocalStore implements Store {
           switch (operation.is) {
             case 'get': {
               if (bytes > BATCH_ANSWER_BYTES_MAX) throw new AppError('RESOURCE_EXHAUSTED', `the values before this one fill the answer of ${BATCH_ANSWER_BYTES_MAX} bytes: ask for it in another batch`);
-              const value = this.deps.data.get(keyToBytes(operation.key));
+              const value = await this.deps.data.value(keyToBytes(operation.key));
               bytes += value?.value.length ?? 0;
               return value ? { is: 'value', value } : { is: 'absent' };
             }
@@ -106,7 +106,8 @@ export class LocalStore implements Store {
     }
     while (span && !isEmpty(span) && left > 0) {
       if (signal?.aborted) throw AppError.from(signal.reason);
-      const { pairs, next } = this.deps.data.page(span, { reverse, keysOnly, countMax: Math.min(PAGE.countMax, left), bytesMax: PAGE.bytesMax });
+      const { copy, pairs, next } = this.deps.data.page(span, { reverse, keysOnly, countMax: Math.min(PAGE.countMax, left), bytesMax: PAGE.bytesMax });
+      await this.deps.data.confirm(copy);
       left -= pairs.length;
       span = next === undefined ? undefined : reverse ? { start: span.start, end: next } : { start: next, end: span.end };
       const more = next !== undefined && span !== undefined && !isEmpty(span);

@@ -39,7 +39,7 @@ export class Retention implements LogRetention {
   hold(copy: Copy): LogHold {
     const log = this.logOf(copy);
     const hold: LogHold = {
-      offset: copy.committedOffset,
+      offset: copy.durableOffset,
       release: () => {
         log.holds.delete(hold);
       },

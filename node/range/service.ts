@@ -20,6 +20,7 @@ import type { Copy } from './copy.js';
 import type { Estimator } from './estimate.js';
 import { type Candidate, Links } from './links.js';
 import { withOrigins } from './origins.js';
+import { type Replicas, sourceNamed, withoutVoid } from './replicas.js';
 import type { Retention } from './retention.js';
 import { addSpan, coversSpan, intersectAll, subtractAll } from './span-set.js';
 
@@ -34,6 +35,7 @@ export interface KvRangeServiceDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly cleaner: Cleaner;
+  readonly replicas: Replicas;
   /** This node, as its peers know it. */
   readonly ident: string;
   readonly address: string;
@@ -48,6 +50,9 @@ export interface Patience {
   readonly handOverMs: number;
 }
 
+/** How long a copy that stops serving waits for its members. */
+const CONFIRM_PATIENCE_MS = 2_000;
+
 /** Our key-value store as a service of ranges: what the rangelet's commands do here. */
 export class KvRangeService implements RangeService {
   private readonly links: Links;
@@ -57,6 +62,7 @@ export class KvRangeService implements RangeService {
   }
 
   resume(): void {
+    this.deps.replicas.resume();
     this.links.resume();
   }
 
@@ -64,7 +70,7 @@ export class KvRangeService implements RangeService {
     await this.deps.failpoints.reach('before-prepare');
     const { copies, cleaner } = this.deps;
     const candidates = sourcesFor(range, ctx.parents, (placement) => placement.state === 'Active');
-    const remote = candidates.filter(({ address }) => address !== this.deps.address);
+    const remote = candidates.filter(({ address, range: source }) => address !== this.deps.address && !this.isFollowedHere(source));
     const found = candidates.map(({ span }) => span);
     const lacking = subtract(range, found);
     if (lacking.length > 0 && ctx.epoch !== 0 && !ctx.initial) {
@@ -87,7 +93,7 @@ export class KvRangeService implements RangeService {
       await copies.change(
         () => [copy],
         () => {
-          const record = { ...copy.record, links: this.links.records(copy) };
+          const record = { ...copy.record, fork: ctx.fork, links: this.links.records(copy) };
           return copies.save([{ copy, record }], { copies: [record] });
         },
       );
@@ -113,17 +119,38 @@ export class KvRangeService implements RangeService {
     }
   }
 
-  updateMembership(_range: RangeMeta, _membership: Membership): void {
-    // Nothing yet.
+  /** A follower of the range on this node has all that its primary had, as far as it is told. */
+  private isFollowedHere(range: RangeId): boolean {
+    const copy = this.deps.copies.get(range);
+    return copy !== undefined && copy.isWhole && this.links.of(copy).some((link) => link.range === range && link.caughtUp);
   }
 
-  replica(_range: RangeId): ReplicaInfo | undefined {
-    return undefined;
+  updateMembership(range: RangeMeta, membership: Membership, { epoch }: { readonly epoch: number }): void {
+    const { copies, replicas, logger } = this.deps;
+    const copy = copies.get(range.id);
+    if (!copy) return;
+    replicas.configure(copy, membership, epoch).catch((thrown: unknown) => {
+      logger.warn('a membership could not be kept', { range: formatRange(range), epoch, error: AppError.from(thrown).message });
+    });
   }
 
-  updateSources(range: RangeMeta, parents: readonly Parent[]): void {
+  replica(range: RangeId): ReplicaInfo | undefined {
+    const copy = this.deps.copies.get(range);
+    if (!copy) return undefined;
+    const source = this.links.of(copy).find((link) => link.range === range)?.address;
+    return this.deps.replicas.report(copy, source ?? '');
+  }
+
+  updateSources(range: RangeMeta, parents: readonly Parent[], context: { readonly epoch: number; readonly fork: number }): void {
     const copy = this.deps.copies.get(range.id);
     if (!copy || copy.record.state === 'Active') return;
+    const source = sourceNamed(range, parents, this.deps.address);
+    if (source !== undefined && !copy.fetching) {
+      this.follow(copy, source, context).catch((thrown: unknown) => {
+        this.deps.logger.warn('a copy could not follow', { range: formatRange(range), source, error: AppError.from(thrown).message });
+      });
+      return;
+    }
     const candidates = sourcesFor(range, parents, (placement) => placement.state === 'Active');
     for (const link of this.links.of(copy)) {
       const moved = candidates.find((candidate) => candidate.range === link.range && overlaps(candidate.span, link.span));
@@ -131,13 +158,72 @@ export class KvRangeService implements RangeService {
     }
   }
 
+  /** From now on the copy follows `address`, which is active: as a replica, or until it takes over. */
+  private async follow(copy: Copy, address: string, { epoch, fork }: { readonly epoch: number; readonly fork: number }): Promise<void> {
+    const { copies, fences, replicas } = this.deps;
+    await this.dropVoid(copy, fork);
+    const isStale = (): boolean => copy.gone || copy.record.state === 'Active' || (epoch !== 0 && epoch < fences.get(copy.meta.id));
+    // Rights that are here have to be handed over first, to the one that is active.
+    if (isStale() || copy.record.owned.length > 0) return;
+    const link = this.links.of(copy).find(({ range }) => range === copy.meta.id);
+    if (link) {
+      link.redirect(address);
+      return;
+    }
+    const { start, end } = copy.meta;
+    const offset = hasLog(copy) ? copy.durableOffset : undefined;
+    await copies.change(
+      () => [copy],
+      async () => {
+        if (isStale()) return;
+        const links = offset === undefined ? [] : [{ start, end, range: copy.meta.id, address, offset }];
+        await copies.save([{ copy, record: { ...copy.record, handed: [], links } }]);
+      },
+    );
+    if (isStale()) return;
+    replicas.uninstall(copy);
+    await this.links.start(copy, { range: copy.meta.id, address, span: { start, end } }, offset);
+    this.deps.replicas.tell(copy);
+  }
+
+  /** Rights of activations that a fail-over went past count for nothing. */
+  private async dropVoid(copy: Copy, fork: number): Promise<void> {
+    const { copies } = this.deps;
+    await copies.change(
+      () => [copy],
+      async () => {
+        const record = withoutVoid(copy.record, fork);
+        if (record !== copy.record && copy.record.state !== 'Active') await copies.save([{ copy, record }]);
+      },
+    );
+  }
+
+  /**
+   * A fail-over: nothing of the old primary is acknowledged here from now on, and no
+   * lease that was granted is in force any more. What is in the log may have been
+   * acknowledged, and will be committed.
+   */
+  private async beginPromotion(copy: Copy, ctx: ActivateContext): Promise<void> {
+    if (!copy.isWhole) throw new AppError('FAILED_PRECONDITION', `${formatRange(copy.meta)} here is not whole: a snapshot, or what it cut off, was not made good yet`);
+    await this.links.endAll(copy);
+    await this.links.endOverlapping(copy.meta);
+    await this.deps.replicas.untilFree(copy.meta, ctx.signal);
+  }
+
   async activate(range: RangeMeta, ctx: ActivateContext): Promise<void> {
     const copy = this.copyOf(range.id);
     if (copy.record.state === 'Active') {
       this.deps.copies.setAdmitting(copy, true);
+      await this.deps.replicas.configure(copy, ctx.membership, ctx.epoch);
       return;
     }
-    const mayMake = this.mayMakeToken(copy, ctx);
+    await this.dropVoid(copy, ctx.membership.fork);
+    for (const { range: source, fork = 0 } of ctx.sources) {
+      const other = this.deps.copies.get(source.id);
+      if (other && other !== copy) await this.dropVoid(other, fork);
+    }
+    if (ctx.membership.promote) await this.beginPromotion(copy, ctx);
+    const mayMake = ctx.membership.promote || this.mayMakeToken(copy, ctx);
     if (copy.record.dumped) await this.takeBackDumped(copy, ctx);
     if (!mayMake) await this.takeRemote(copy, ctx);
     const { copies, failpoints } = this.deps;
@@ -153,6 +239,7 @@ export class KvRangeService implements RangeService {
       await this.setState(copy, 'Inactive');
       throw thrown;
     }
+    this.deps.replicas.install(copy);
     copies.setAdmitting(copy, true);
     await this.links.endOverlapping(copy.meta);
   }
@@ -172,7 +259,7 @@ export class KvRangeService implements RangeService {
    * The last step, in which nothing is awaited between the check and the change:
    * takes the rights of other copies on this node, to serve with them.
    */
-  private async startServing(copy: Copy, ctx: CommandContext, made: readonly Interval[]): Promise<void> {
+  private async startServing(copy: Copy, ctx: ActivateContext, made: readonly Interval[]): Promise<void> {
     const { copies, fences, clock, retention } = this.deps;
     const { epoch } = ctx;
     this.refuseStale(copy, ctx);
@@ -182,18 +269,21 @@ export class KvRangeService implements RangeService {
     let base = copy.lastOffset;
     let origins = this.originsKept(copy);
     const parents: Copy[] = [];
+    // Promoted before it ever had a log of its own: what it adopted is as far as the parents' copies here.
+    const adopts = ctx.membership.promote && !hasLog(copy);
     for (const other of copies.overlapping(copy.meta, copy)) {
       const rest = withoutSpan(other.record, copy.meta);
       if (rest) changes.push({ copy: other, record: rest });
       const taken = intersectAll(other.record.owned, copy.meta);
-      if (taken.length === 0) continue;
+      const behind = adopts ? intersectAll([other.meta], copy.meta) : taken;
+      if (behind.length === 0) continue;
       if (other.record.state === 'Active' || !other.quiet) {
         throw new AppError('FAILED_PRECONDITION', `${formatRange(other.meta)} is still active on this node`);
       }
       continues = false;
       parents.push(other);
       for (const span of taken) owned = addSpan(owned, span);
-      origins = withOrigins(origins, taken, other.meta.id, other.lastOffset);
+      origins = withOrigins(origins, behind, other.meta.id, other.lastOffset);
       base = Math.max(base, other.lastOffset);
     }
     const lacking = subtractAll([copy.meta], owned);
@@ -208,6 +298,10 @@ export class KvRangeService implements RangeService {
       state: 'Active',
       logEpoch,
       baseOffset: continues ? copy.record.baseOffset : base,
+      ...(continues ? {} : { baseEpoch: logEpoch }),
+      fork: Math.max(copy.record.fork ?? 0, ctx.membership.fork),
+      wholeAt: undefined,
+      replica: this.deps.replicas.recordOf(ctx.membership, epoch),
       owned: [{ start: copy.meta.start, end: copy.meta.end }],
       handed: [],
       links: [],
@@ -225,11 +319,11 @@ export class KvRangeService implements RangeService {
   }
 
   /** A retry of a write that was made before this copy served has to be known for one. */
-  private knowWrites(copy: Copy, parents: readonly Copy[], { epoch }: CommandContext, made: readonly Interval[]): void {
+  private knowWrites(copy: Copy, parents: readonly Copy[], { epoch, membership }: ActivateContext, made: readonly Interval[]): void {
     const { writeIds } = copy;
     for (const parent of parents) writeIds.adopt(parent.writeIds);
     // Where a controller without epochs alone says who serves, others may have before.
-    if (made.length > 0 && epoch !== 0) writeIds.cover(-Infinity);
+    if (made.length > 0 && epoch !== 0 && !membership.promote) writeIds.cover(-Infinity);
     else if (writeIds.since === undefined) writeIds.cover(this.deps.copies.now());
   }
 
@@ -276,13 +370,14 @@ export class KvRangeService implements RangeService {
     }
   }
 
-  private async takeOver(copy: Copy, link: Link, ctx: CommandContext, once: boolean): Promise<void> {
+  private async takeOver(copy: Copy, link: Link, ctx: ActivateContext, once: boolean): Promise<void> {
     const answer = await link.requestHandOver(ctx.epoch, this.deps.patience.handOverMs, ctx.signal, once);
     await this.deps.failpoints.reach('before-take-over-commit');
     await this.deps.copies.change(
       () => [copy],
       async () => {
         this.refuseStranger(copy, link, answer);
+        refuseLeftBehind(link, answer, ctx);
         this.refuseStale(copy, ctx);
         await this.keepHandedOver(copy, link, answer);
       },
@@ -393,9 +488,10 @@ export class KvRangeService implements RangeService {
     if (copy.record.state !== 'Active') return;
     this.deps.copies.setAdmitting(copy, false);
     try {
-      await copy.until(() => copy.quiet);
+      await this.untilQuiet(copy);
       await this.deps.failpoints.reach('before-deactivate-commit');
       await this.setState(copy, 'Inactive');
+      this.deps.replicas.uninstall(copy);
       await this.deps.failpoints.reach('after-deactivate-commit');
     } catch (thrown) {
       // What was handed over meanwhile is gone, whatever the caller is told.
@@ -404,6 +500,16 @@ export class KvRangeService implements RangeService {
       this.deps.copies.setAdmitting(copy, true);
       throw thrown;
     }
+  }
+
+  /** What members do not confirm in time is answered as unknown: whoever serves next has it in the log, and commits it. */
+  async untilQuiet(copy: Copy): Promise<void> {
+    const cancel = this.deps.clock.after(CONFIRM_PATIENCE_MS, () => {
+      copy.giveUp(new AppError('UNAVAILABLE', `R${copy.meta.id} stopped serving here before every copy had the write: whether it was applied is unknown`));
+      copy.notify();
+    });
+    await copy.until(() => copy.quiet);
+    cancel();
   }
 
   private async setState(copy: Copy, state: CopyRecord['state']): Promise<void> {
@@ -461,6 +567,7 @@ export class KvRangeService implements RangeService {
   }
 
   close(): Promise<void> {
+    this.deps.replicas.close();
     return this.links.close();
   }
 
@@ -487,6 +594,7 @@ export class KvRangeService implements RangeService {
     this.deps.copies.forget(copy);
     this.deps.retention.forget(copy);
     this.deps.estimator.forget(copy);
+    this.deps.replicas.forget(copy);
   }
 }
 
@@ -512,6 +620,18 @@ export function sourcesFor(
     if (placements.length > 0) lacking = subtractAll(lacking, [parent.range]);
   }
   return candidates;
+}
+
+/** A fail-over went past what the source was activated for: what it hands over is not the newest. */
+function refuseLeftBehind(link: Link, answer: HandOver, { membership, sources }: ActivateContext): void {
+  const fork = sources.find((source) => source.range.id === link.range)?.fork ?? membership.fork;
+  if (answer.void || answer.logEpoch >= fork) return;
+  throw new AppError('FAILED_PRECONDITION', `${link.address} has R${link.range} of epoch ${answer.logEpoch}, and a fail-over at epoch ${fork} left that behind`);
+}
+
+/** It has a log of its own range: as a primary once, or as a follower. */
+function hasLog(copy: Copy): boolean {
+  return copy.record.wholeAt !== Number.MAX_SAFE_INTEGER && (copy.record.logEpoch > 0 || copy.durableOffset > 0);
 }
 
 function refuseOwner(copy: Copy, ctx: CommandContext): void {

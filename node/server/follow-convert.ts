@@ -36,7 +36,7 @@ export function toSourceFromWire({ message }: FollowRequest): ToSource {
   }
 }
 
-function startToWire({ range, follower, span, resumeAfter, snapshotFrom, epoch, log, basis }: FollowStart): WireStart {
+function startToWire({ range, follower, span, resumeAfter, snapshotFrom, fork, log, basis }: FollowStart): WireStart {
   return {
     range: BigInt(range),
     followerRange: BigInt(follower.range),
@@ -49,7 +49,7 @@ function startToWire({ range, follower, span, resumeAfter, snapshotFrom, epoch, 
     offset: BigInt(resumeAfter ?? 0),
     snapshotFrom: keyToBytes(snapshotFrom ?? NO_KEY),
     snapshotUnfinished: snapshotFrom !== undefined,
-    epoch: BigInt(epoch),
+    fork: BigInt(fork),
     log: log.map((part) => ({ epoch: BigInt(part.epoch), endOffset: BigInt(part.endOffset) })),
     basis: basis.map((part) => ({ range: BigInt(part.range), offset: BigInt(part.offset), start: keyToBytes(part.span.start), end: keyToBytes(part.span.end) })),
   };
@@ -67,7 +67,7 @@ function startFromWire(start: WireStart): FollowStart {
     span: { start: keyFromBytes(start.start), end: keyFromBytes(start.end) },
     resumeAfter: start.resume ? countFromWire(start.offset, 'start.offset') : undefined,
     snapshotFrom: start.snapshotUnfinished ? keyFromBytes(start.snapshotFrom) : undefined,
-    epoch: epochFromWire(start.epoch, 'start.epoch'),
+    fork: epochFromWire(start.fork, 'start.fork'),
     log: start.log.map((part, i) => ({ epoch: epochFromWire(part.epoch, `start.log[${i}].epoch`), endOffset: countFromWire(part.endOffset, `start.log[${i}].end_offset`) })),
     basis: start.basis.map((part, i) => ({
       range: rangeIdFromWire(part.range, `start.basis[${i}].range`),
@@ -92,7 +92,7 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
             knownForMs: BigInt(message.knownForMs ?? 0),
             cut: message.cutAt !== undefined,
             cutOffset: BigInt(message.cutAt ?? 0),
-            logEpoch: BigInt(message.logEpoch ?? 0),
+            logEpoch: BigInt(message.logEpoch),
           },
         },
       };
@@ -129,7 +129,7 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
     case 'refused':
       return { message: { $case: 'refused', refused: { reason: message.reason, active: message.active } } };
     case 'restored':
-      return { message: { $case: 'restored', restored: { pairs: message.pairs.bytes, count: message.pairs.count, endOffset: BigInt(message.endOffset) } } };
+      return { message: { $case: 'restored', restored: { pairs: message.pairs.bytes, count: message.pairs.count, answered: message.answered, endOffset: BigInt(message.endOffset) } } };
   }
 }
 
@@ -176,8 +176,8 @@ export function toFollowerFromWire({ message }: FollowResponse): ToFollower {
     case 'refused':
       return { type: 'refused', reason: message.refused.reason, active: message.refused.active };
     case 'restored': {
-      const { pairs, count, endOffset } = message.restored;
-      return { type: 'restored', pairs: checkPacked({ bytes: pairs, count }), endOffset: countFromWire(endOffset, 'restored.end_offset') };
+      const { pairs, count, answered, endOffset } = message.restored;
+      return { type: 'restored', pairs: checkPacked({ bytes: pairs, count }), answered, endOffset: countFromWire(endOffset, 'restored.end_offset') };
     }
     case undefined:
       throw new AppError('INTERNAL', 'the source sent an empty message');

@@ -11,6 +11,7 @@ import { AppError } from '../../runtime/errors.js';
 import type { Turn } from '../../runtime/turn.js';
 import type { WriteOptions } from '../range/commit-queue.js';
 import type { KeyValues, WriteAnswer } from '../range/data.js';
+import type { StoredValue } from '../storage/storage.js';
 
 export interface KvServicesOptions {
   readonly data: KeyValues;
@@ -33,7 +34,8 @@ export function keyHandler(data: KeyValues, clock: Clock): PipeHandler {
     const { action, key, value } = request;
     try {
       if (action === GET) {
-        reply(request.stale ? readStale(data, key) : read(data, key));
+        if (request.stale) reply(readStale(data, key));
+        else data.read(key, (error, stored) => { reply(error ? failure(error) : found(key, stored)); });
       } else {
         const answer = (error: AppError | undefined, { epoch, offset }: WriteAnswer): void => {
           reply(error ? failure(error) : { code: 0, message: '', value: NO_BYTES, epoch, offset });
@@ -60,8 +62,7 @@ function readStale(data: KeyValues, key: Buffer): PipeReply {
   return { ...absent, stale: true, atOffset };
 }
 
-function read(data: KeyValues, key: Buffer): PipeReply {
-  const stored = data.get(key);
+function found(key: Buffer, stored: StoredValue | undefined): PipeReply {
   if (!stored) return failure(new AppError('NOT_FOUND', `key ${formatKey(keyFromBytes(key))} is not there`));
   return { code: 0, message: '', value: stored.value, epoch: stored.epoch, offset: stored.offset };
 }

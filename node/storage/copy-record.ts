@@ -1,6 +1,7 @@
 import { type Interval } from '../../model/interval.js';
 import { type Key, keyFromBytes, keyToBytes } from '../../model/key.js';
 import type { RangeId, RangeMeta } from '../../model/range.js';
+import type { Member } from '../../model/report.js';
 import { AppError } from '../../runtime/errors.js';
 
 /**
@@ -31,6 +32,23 @@ export interface CopyRecord {
   readonly origins: readonly LogOrigin[];
   /** A peer that cannot follow took its data from here, and may have become active: no Activate since. */
   readonly dumped: boolean;
+  /** Of the newest fail-over known of the range: what an older activation alone has counts for nothing. */
+  readonly fork?: number;
+  /** The epoch of the log at `baseOffset`. */
+  readonly baseEpoch?: number;
+  /** What is stored is not whole before the log is applied up to here: a snapshot, or keys that were restored, run ahead. */
+  readonly wholeAt?: number | undefined;
+  /** Of a primary with replicas. */
+  readonly replica?: ReplicaRecord | undefined;
+}
+
+/** Whom a primary waits for with every write. */
+export interface ReplicaRecord {
+  /** Of the membership that the controller decided last. */
+  readonly epoch: number;
+  readonly minInSync: number;
+  /** The others: the decided ones, and those that were found level since. */
+  readonly members: readonly Member[];
 }
 
 export interface LogOrigin extends Interval {

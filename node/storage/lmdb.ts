@@ -256,6 +256,9 @@ class LmdbStorage implements Storage {
   }
 
   private queue(commit: Commit): void {
+    for (const { range, after } of commit.cuts ?? []) {
+      for (const key of this.log.getKeys({ start: logKey(range, after + 1), end: logKey(range + 1, 0) })) void this.log.remove(key);
+    }
     for (const { range, records } of commit.appends ?? []) {
       for (const record of records) void this.log.put(logKey(range, record.offset), encodeRecord(record));
       this.queueWrites(records);

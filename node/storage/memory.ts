@@ -109,6 +109,9 @@ export class MemoryStorage implements Storage {
 
   async commit(commit: Commit): Promise<void> {
     await this.sync();
+    for (const { range, after } of commit.cuts ?? []) {
+      this.logs.set(range, (this.logs.get(range) ?? []).filter(({ offset }) => offset <= after));
+    }
     for (const { range, records } of commit.appends ?? []) {
       const log = this.logs.get(range) ?? [];
       this.logs.set(range, log);

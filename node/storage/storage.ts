@@ -119,6 +119,8 @@ export interface Commit {
   readonly removeCopies?: readonly RangeId[];
   readonly fences?: readonly { readonly range: RangeId; readonly epoch: number }[];
   readonly term?: number;
+  /** Removes log records behind `after`; before anything else of the commit. */
+  readonly cuts?: readonly { readonly range: RangeId; readonly after: number }[];
   /** Removes log records up to and including `through`, at most `countMax` of them. */
   readonly trims?: readonly { readonly range: RangeId; readonly through: number; readonly countMax: number }[];
 }
