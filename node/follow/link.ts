@@ -258,7 +258,7 @@ export class Link {
       connection.close();
       await Promise.allSettled(commits);
       // What was restored runs ahead of the log, by how much nobody knows any more.
-      if (this.isBroken() || this.cutting) this.startOver();
+      if (this.isBroken() || this.isCutting()) this.startOver();
     }
   }
 
@@ -268,6 +268,10 @@ export class Link {
     this.durable = undefined;
     this.snapshotFrom = undefined;
     this.consistentAt = Infinity;
+  }
+
+  private isCutting(): boolean {
+    return this.cutting !== undefined;
   }
 
   private isBroken(): boolean {

@@ -79,8 +79,8 @@ export class LocalStore implements Store {
         try {
           switch (operation.is) {
             case 'get': {
-              if (bytes > BATCH_ANSWER_BYTES_MAX) throw new AppError('RESOURCE_EXHAUSTED', `the values before this one fill the answer of ${BATCH_ANSWER_BYTES_MAX} bytes: ask for it in another batch`);
               const value = await this.deps.data.value(keyToBytes(operation.key));
+              if (bytes > BATCH_ANSWER_BYTES_MAX) throw new AppError('RESOURCE_EXHAUSTED', `the values before this one fill the answer of ${BATCH_ANSWER_BYTES_MAX} bytes: ask for it in another batch`);
               bytes += value?.value.length ?? 0;
               return value ? { is: 'value', value } : { is: 'absent' };
             }

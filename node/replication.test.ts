@@ -1,0 +1,155 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Member, Membership } from '../model/report.js';
+import { ManualClock } from '../test/cluster/manual-clock.js';
+import { LocalCluster, at, command, get, meta, put } from './testing/local-cluster.js';
+import type { KvNode } from './node.js';
+
+const whole = meta(1);
+const LEASE_MS = 1_500;
+
+describe('a range with three copies', () => {
+  let cluster: LocalCluster;
+  let clock: ManualClock;
+  afterEach(() => {
+    cluster.killAll();
+  });
+
+  const member = (ident: string): Member => ({ node: ident, incarnation: cluster.node(ident).sources.storage.incarnation, address: ident });
+  const membership = (idents: string[], more: Partial<Membership> = {}): Membership => ({ members: idents.map(member), minInSync: 2, fork: 0, promote: false, ...more });
+  const inSync = (node: KvNode): string[] => (node.rangelet.rangeInfo(1)?.replica?.followers ?? []).filter((f) => f.inSync).map((f) => f.member.node).sort();
+
+  /** A moment passes; disks and messages take turns, not time. */
+  async function pass(ms: number): Promise<void> {
+    for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+    await clock.advance(ms);
+  }
+
+  /** Time passes until `condition` holds. */
+  async function until(condition: () => boolean, maxMs = 20_000): Promise<void> {
+    for (let ms = 0; ms < maxMs && !condition(); ms += 20) await pass(20);
+    expect(condition()).toBe(true);
+  }
+
+  async function given(): Promise<{ a: KvNode; b: KvNode; c: KvNode }> {
+    clock = new ManualClock();
+    cluster = new LocalCluster({ clock });
+    const [a, b, c] = [cluster.start('A'), cluster.start('B'), cluster.start('C')] as const;
+    await command(a, { command: 'Prepare', meta: whole, epoch: 1, parents: [], initial: true });
+    await command(a, { command: 'Activate', id: 1, epoch: 1, force: false, sources: [], initial: true, membership: membership(['A'], { minInSync: 1 }) });
+    for (const follower of [b, c]) await prepare(follower, 2, 'A');
+    await until(() => inSync(a).length === 2);
+    await command(a, { command: 'Activate', id: 1, epoch: 3, force: false, sources: [], initial: false, membership: membership(['A', 'B', 'C']) });
+    await until(() => a.rangelet.rangeInfo(1)?.replica?.configEpoch === 3);
+    return { a, b, c };
+  }
+
+  /** Time passes while a command is at work. */
+  async function during<T>(work: Promise<T>): Promise<T> {
+    const done = { is: false };
+    void work.finally(() => {
+      done.is = true;
+    }).catch(() => undefined);
+    await until(() => done.is, 60_000);
+    return work;
+  }
+
+  function prepare(node: KvNode, epoch: number, from: string, fork = 0): Promise<unknown> {
+    return during(command(node, { command: 'Prepare', meta: whole, epoch, parents: [at(whole, from)], initial: false, fork }));
+  }
+
+  const promote = (node: KvNode, epoch: number, idents: string[]): Promise<unknown> =>
+    during(command(node, { command: 'Activate', id: 1, epoch, force: false, sources: [], initial: false, membership: membership(idents, { promote: true, fork: epoch }) }));
+
+  it('has every acknowledged write on each, before it is acknowledged', async () => {
+    const { a, b, c } = await given();
+    await during(put(a, 'k', '1'));
+    for (const node of [b, c]) expect(node.sources.storage.get(Buffer.from('k'))?.value.toString()).toBe('1');
+  });
+
+  it('acknowledges nothing while a member is away, until the controller takes it out', async () => {
+    const { a } = await given();
+    cluster.kill('C');
+    const writing = { done: false };
+    const write = put(a, 'k', '1').then((answer) => {
+      writing.done = true;
+      return answer;
+    });
+    for (let ms = 0; ms < 5_000; ms += 50) await pass(50);
+    expect(writing.done).toBe(false);
+    await during(command(a, { command: 'Activate', id: 1, epoch: 4, force: false, sources: [], initial: false, membership: { ...membership(['A', 'B']) } }));
+    await during(write);
+    expect(inSync(a)).toEqual(['B']);
+  });
+
+  it('refuses a safe write with too few copies, and says why', async () => {
+    const { a } = await given();
+    await during(command(a, { command: 'Activate', id: 1, epoch: 4, force: false, sources: [], initial: false, membership: membership(['A'], { minInSync: 3 }) }));
+    await until(() => a.rangelet.rangeInfo(1)?.replica?.configEpoch === 4);
+    cluster.cut('A', 'B');
+    cluster.cut('A', 'C');
+    await expect(async () => put(a, 'k', '1')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  });
+
+  it('fails over with every acknowledged write, and the old primary cuts off what nobody else has', async () => {
+    const { a, b, c } = await given();
+    for (let i = 0; i < 50; i++) await during(put(a, `k${i}`, 'acknowledged'));
+    cluster.cut('A', 'B');
+    cluster.cut('A', 'C');
+    // On A's disk alone; it never answers.
+    const lost = put(a, 'k7', 'never').catch((thrown: unknown) => thrown);
+    const fresh = put(a, 'fresh', 'never').catch((thrown: unknown) => thrown);
+    await until(() => a.copies.get(1)?.durableOffset === 52);
+    expect(() => get(a, 'k7')).toThrow(/cannot be read consistently/);
+    expect(await promote(b, 4, ['B', 'C'])).toMatchObject({ state: 'Active' });
+    await prepare(c, 4, 'B', 4);
+    await during(put(b, 'k8', 'newer'));
+    expect(get(b, 'k7')).toBe('acknowledged');
+    expect(() => get(a, 'k8')).toThrow(/cannot be read consistently/);
+    cluster.heal();
+    await during(command(a, { command: 'Deactivate', id: 1, epoch: 4 }));
+    await prepare(a, 4, 'B', 4);
+    await until(() => inSync(b).length === 2);
+    expect(await lost).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await fresh).toMatchObject({ code: 'UNAVAILABLE' });
+    const stored = (key: string): string | undefined => a.sources.storage.get(Buffer.from(key))?.value.toString();
+    expect([stored('k7'), stored('k8'), stored('fresh')]).toEqual(['acknowledged', 'newer', undefined]);
+    // From its log, not by a snapshot.
+    expect(a.copies.get(1)?.record.baseOffset).toBe(0);
+  });
+
+  it('does not make a follower primary before its leases are over, nor lets the old one read after', async () => {
+    const { a, b } = await given();
+    await during(put(a, 'k', '1'));
+    cluster.cut('A', 'B');
+    const promoting = { done: false };
+    const from = clock.now();
+    const promotion = command(b, { command: 'Activate', id: 1, epoch: 4, force: false, sources: [], initial: false, membership: membership(['B', 'C'], { promote: true, fork: 4 }) }).then(() => {
+      promoting.done = true;
+    });
+    await until(() => promoting.done);
+    await promotion;
+    expect(clock.now() - from).toBeLessThan(LEASE_MS * 1.1);
+    expect(() => get(a, 'k')).toThrow(/cannot be read consistently/);
+  });
+
+  it('serves again by itself when every node was killed and came back', async () => {
+    const { a } = await given();
+    await during(put(a, 'k', '1'));
+    for (const ident of ['A', 'B', 'C']) cluster.kill(ident);
+    const again = cluster.start('A');
+    cluster.start('B');
+    const read = again.data.value(Buffer.from('k'));
+    cluster.start('C');
+    expect((await during(read))?.value.toString()).toBe('1');
+    await during(put(again, 'k', '2'));
+  });
+
+  it('says who follows, how far, and when the source is lost', async () => {
+    const { a, b } = await given();
+    await during(put(a, 'k', '1'));
+    expect(b.rangelet.rangeInfo(1)?.replica).toMatchObject({ source: 'A', sourceLost: false, lastOffset: 1, damaged: false });
+    expect(a.rangelet.rangeInfo(1)?.replica).toMatchObject({ leased: true, committedOffset: 1, lastOffset: 1 });
+    cluster.kill('A');
+    await until(() => b.rangelet.rangeInfo(1)?.replica?.sourceLost === true);
+  });
+});
