@@ -1,9 +1,10 @@
 import { checkFailpoints } from './chaos/failpoints.js';
-import { commonOptions, dataDirOption } from '../runtime/common-options.js';
+import { commonOptions, dataDirOption, restOption } from '../runtime/common-options.js';
 
 /** Every flag of a node. */
 export const NODE_OPTIONS = {
   ...commonOptions({ listen: 'localhost:5200', coordination: 'embedded://localhost:5000' }),
+  restAddr: restOption,
   dataDir: dataDirOption('.data/node'),
   zone: {
     kind: 'string',

@@ -1,4 +1,5 @@
 import { parseCoordination } from '../coordination/choose.js';
+import type { Discovery } from '../coordination/interfaces.js';
 import { openDiscovery } from '../coordination/open.js';
 import { defaultIdent } from '../model/range.js';
 import { GET, PUT } from '../proto/kv-codec.js';
@@ -7,6 +8,7 @@ import { type Clock, systemClock } from '../runtime/clock.js';
 import { dialable } from '../runtime/common-options.js';
 import { loadConfig } from '../runtime/config.js';
 import { lockDirectory } from '../runtime/directory-lock.js';
+import { listenHttp } from '../runtime/http.js';
 import { type MainContext, type Running, runMain } from '../runtime/lifecycle.js';
 import type { Logger } from '../runtime/log.js';
 import { createLogger } from '../runtime/logging.js';
@@ -17,12 +19,15 @@ import { RequestMetrics } from '../runtime/request-metrics.js';
 import { listen } from '../runtime/server.js';
 import { endOfTurn } from '../runtime/turn.js';
 import { formatAddress } from '../runtime/units.js';
+import { readVersion } from '../runtime/version.js';
 import { ChaoticService, chaoticCommands } from './chaos/chaos.js';
 import { ArmedFailpoints, parseFailpoints } from './chaos/failpoints.js';
 import { NODE_OPTIONS } from './config.js';
 import { drainNode } from './drain.js';
 import { commandMetrics, registerNodeMetrics } from './metrics.js';
 import { KvNode, type NodeOptions } from './node.js';
+import { Elsewhere } from './server/elsewhere.js';
+import { nodeGateway } from './server/gateway.js';
 import { addFollowService, grpcFollowTransport, grpcPeerDump } from './server/follow-service.js';
 import { addKvServices } from './server/kv-services.js';
 import { openLmdb } from './storage/lmdb.js';
@@ -96,27 +101,35 @@ async function start(ctx: MainContext): Promise<Running> {
   });
   registerNodeMetrics(metrics, node);
 
+  const known: { discovery?: Discovery } = {};
+  const elsewhere = new Elsewhere({ nodes: () => known.discovery?.watch('node'), address, clock, random, logger });
+  let closing = new AbortController().signal;
+  const gateway = nodeGateway(node, elsewhere, { clock, logger, closing: () => closing, version: readVersion() });
   const server = await listen({
     listen: { host, port },
     logger,
     clock,
     metrics,
-    ready: () => ({ ready: true }),
-    services: (grpcServer, closing) => {
+    ready: () => ({ ready: true, details: { role: node.role, keys: node.keys() } }),
+    http: gateway.handle,
+    services: (grpcServer, signal) => {
+      closing = signal;
       node.register(grpcServer);
       addKvServices(grpcServer, { data: node.data, clock, turn: endOfTurn, closing, observe: requests.observe });
       addStoreService(grpcServer, node.store, { logger, clock, closing });
       addFollowService(grpcServer, { ...node.sources, logger }, closing);
     },
   });
+  const rest = config.restAddr && (await listenHttp({ listen: config.restAddr, flag: '--rest-addr', handler: gateway.handleRest, clock }));
   node.start();
   const discovery = await openDiscovery({ choice, clock, random, logger });
+  known.discovery = discovery;
   // While the coordination is away the node serves on with what it has.
   const registration = discovery.register({ service: 'node', ident, address, meta: { incarnation: storage.incarnation, ...(config.zone === '' ? {} : { zone: config.zone }) } });
   registration.catch((thrown: unknown) => {
     if (!ctx.stopping.aborted) ctx.fail(thrown);
   });
-  logger.info('node listens', { address, ident, ranges: node.copies.all().length });
+  logger.info('node listens', { address, ident, ranges: node.copies.all().length, ...(rest ? { rest: rest.address } : {}) });
 
   return {
     // A drain takes as long as it may; what comes after it is quick.
@@ -128,7 +141,8 @@ async function start(ctx: MainContext): Promise<Running> {
         () => undefined,
       );
       await Promise.race([leaving, new Promise<void>((resolve) => clock.after(LEAVE_MS_MAX, resolve, { unref: true }))]);
-      await server.close(config.grace);
+      await Promise.all([server.close(config.grace), rest?.close(config.grace)]);
+      elsewhere.close();
       await node.close();
       await discovery.close();
       await lock.release();

@@ -11,6 +11,7 @@ import { type Failpoints, NO_FAILPOINTS } from './chaos/failpoints.js';
 import type { FollowTransport, PeerDump } from './follow/messages.js';
 import type { SourceDeps } from './follow/source.js';
 import { Cleaner } from './range/cleanup.js';
+import type { Copy } from './range/copy.js';
 import { CommitQueue } from './range/commit-queue.js';
 import { Copies } from './range/copies.js';
 import { KeyValues } from './range/data.js';
@@ -64,6 +65,9 @@ export const DEFAULT_LIMITS: NodeLimits = {
   replicas: { leaseMs: 1_500 },
   repairBytesPerSecond: 64 * 1024 * 1024,
 };
+
+/** Of a range with no more keys they are counted; of a larger one, estimated. */
+const KEYS_COUNTED_MAX = 10_000;
 
 const cannotDump: PeerDump = (address) => Promise.reject(new AppError('UNIMPLEMENTED', `this node does not fetch from ${address}, which cannot be followed`));
 
@@ -144,6 +148,30 @@ export class KvNode {
       restored: this.restored(),
       ...(options.hooks ? { hooks: options.hooks } : {}),
     });
+  }
+
+  /** primary of some keys, or not. */
+  get role(): 'primary' | 'replica' {
+    return this.copies.all().some(({ admitting }) => admitting) ? 'primary' : 'replica';
+  }
+
+  /** How many keys clients can have here: of a primary those that it serves, of a replica those that it follows. Large ranges are estimated. */
+  keys(): number {
+    const all = this.copies.all().filter(({ fetching }) => !fetching);
+    const primary = this.role === 'primary';
+    return all.filter(({ admitting }) => admitting === primary).reduce((sum, copy) => sum + this.keysOf(copy), 0);
+  }
+
+  private keysOf(copy: Copy): number {
+    const { key, skipped } = this.options.storage.stride(copy.meta, KEYS_COUNTED_MAX);
+    return key === undefined ? skipped : this.service.loadInfo(copy.meta.id).keys;
+  }
+
+  /** For `/status?level=full`. */
+  summary(): { readonly keys: number; readonly primary: number; readonly following: number } {
+    const all = this.copies.all();
+    const primary = all.filter(({ admitting }) => admitting).length;
+    return { keys: this.keys(), primary, following: all.length - primary };
   }
 
   /** Goes on where the last process ended: follows what it followed, and removes what it left half done. */

@@ -1,9 +1,10 @@
 import { DEFAULT_MAX_BYTES_IN_FLIGHT } from '../client/router.js';
-import { commonOptions } from '../runtime/common-options.js';
+import { commonOptions, restOption } from '../runtime/common-options.js';
 
 /** Every flag of a proxy. */
 export const PROXY_OPTIONS = {
   ...commonOptions({ listen: 'localhost:5100', coordination: 'embedded://localhost:5000' }),
+  restAddr: restOption,
   timeout: {
     kind: 'duration',
     flag: 'timeout',

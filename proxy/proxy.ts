@@ -1,13 +1,16 @@
 import { shareReplay } from 'rxjs';
+import { ByteBudget } from '../client/budget.js';
 import { Router } from '../client/router.js';
 import { GrpcStore } from '../client/store/grpc-store.js';
 import { RoutedStore } from '../client/store/routed-store.js';
 import { grpcTransports } from '../client/transport.js';
 import type { Discovery } from '../coordination/interfaces.js';
+import { Gateway } from '../gateway/gateway.js';
 import { defaultIdent } from '../model/range.js';
 import { GET, PUT } from '../proto/kv-codec.js';
 import { Mirror } from '../rangelet/mirror.js';
 import { grpcRanges } from '../rangelet/mirror-grpc.js';
+import { MirroredOwners } from '../rangelet/mirrored-owners.js';
 import { addStoreService } from '../proto/store-server.js';
 import type { Clock } from '../runtime/clock.js';
 import { dialable } from '../runtime/common-options.js';
@@ -15,15 +18,19 @@ import type { Logger } from '../runtime/log.js';
 import { createMetrics } from '../runtime/metrics.js';
 import type { Random } from '../runtime/random.js';
 import { RequestMetrics } from '../runtime/request-metrics.js';
-import { listen } from '../runtime/server.js';
+import { type HttpListener, listenHttp } from '../runtime/http.js';
+import { type OnePortServer, listen } from '../runtime/server.js';
 import { endOfTurn } from '../runtime/turn.js';
 import { type Address, formatAddress } from '../runtime/units.js';
+import { readVersion } from '../runtime/version.js';
 import { registerRouterMetrics } from './metrics.js';
-import { MirroredOwners, ProxyReadiness } from './owners.js';
+import { ProxyReadiness } from './readiness.js';
 import { addProxyServices } from './services.js';
 
 export interface ProxyOptions {
   readonly listen: Address;
+  /** Where the REST paths answer, if anywhere. */
+  readonly restListen?: Address | undefined;
   /** The proxy's name in the cluster; from the address when not given. */
   readonly ident?: string | undefined;
   readonly timeoutMs: number;
@@ -68,7 +75,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     mirror.close();
   };
   try {
-    const server = await startServer(options, { router, store, mirror });
+    const { server, rest } = await startServers(options, { router, store, mirror });
     const { host } = dialable(options.listen);
     const address = formatAddress({ host, port: server.port });
     const ident = options.ident ?? defaultIdent(options.listen.host, server.port);
@@ -79,7 +86,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
       // A registration that is cut short because the proxy leaves is no refusal.
       if (!closing) options.onRefused(reason);
     });
-    logger.info('proxy listens', { address, ident });
+    logger.info('proxy listens', { address, ident, ...(rest ? { rest: rest.address } : {}) });
     const close = async (): Promise<void> => {
       closing = true;
       const leaving = registration.then(
@@ -87,7 +94,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
         () => undefined,
       );
       await Promise.race([leaving, waitMs(clock, 1000)]);
-      await server.close(options.graceMs);
+      await Promise.all([server.close(options.graceMs), rest?.close(options.graceMs)]);
       stopRouting();
     };
     return { address, ident, close };
@@ -97,23 +104,44 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   }
 }
 
-function startServer(options: ProxyOptions, { router, store, mirror }: { readonly router: Router; readonly store: RoutedStore; readonly mirror: Mirror }): ReturnType<typeof listen> {
+async function startServers(options: ProxyOptions, { router, store, mirror }: { readonly router: Router; readonly store: RoutedStore; readonly mirror: Mirror }): Promise<{ readonly server: OnePortServer; readonly rest: HttpListener | undefined }> {
   const { clock, logger } = options;
   const metrics = createMetrics({ name: 'proxy' });
   const requests = new RequestMetrics('keyranger_proxy', new Map([[GET, 'get'], [PUT, 'put']]));
   requests.register(metrics);
   registerRouterMetrics(metrics, router, mirror);
-  return listen({
+  let closing = new AbortController().signal;
+  const gateway = new Gateway({
+    store,
+    role: () => 'proxy',
+    status: () => ({ nodes: mirror.nodes().length, ranges: new Set(mirror.current.owners.map(({ range }) => range)).size }),
+    budget: new ByteBudget(options.maxBytesInFlight),
+    clock,
+    logger,
+    closing: () => closing,
+    version: readVersion(),
+  });
+  const server = await listen({
     listen: options.listen,
     logger,
     clock,
     metrics,
     ready: new ProxyReadiness(mirror, clock).check,
-    services: (server, closing) => {
-      addProxyServices(server, { router, clock, turn: endOfTurn, closing, observe: requests.observe });
-      addStoreService(server, store, { logger, clock, closing });
+    http: gateway.handle,
+    services: (grpcServer, signal) => {
+      closing = signal;
+      addProxyServices(grpcServer, { router, clock, turn: endOfTurn, closing, observe: requests.observe });
+      addStoreService(grpcServer, store, { logger, clock, closing });
     },
   });
+  if (!options.restListen) return { server, rest: undefined };
+  try {
+    const rest = await listenHttp({ listen: options.restListen, flag: '--rest-addr', handler: gateway.handleRest, clock });
+    return { server, rest };
+  } catch (thrown) {
+    await server.close(0);
+    throw thrown;
+  }
 }
 
 function waitMs(clock: Clock, ms: number): Promise<void> {

@@ -6,5 +6,6 @@ export type { CommandOutcome, RangeletHooks, RangeletOptions, RestoredRange } fr
 export { type CommandAnswer, type CommandRequest, type RangeChange, Rangelet } from './rangelet.js';
 export type { LinkEvent, LinkTimes, RangesTransport } from './mirror-link.js';
 export { type DiscoveredNode, Mirror, type MirrorOptions, type MirroredNode, type MirroredRange, OwnerMap } from './mirror.js';
+export { MirroredOwners } from './mirrored-owners.js';
 export { type GrpcRangesOptions, grpcRanges } from './mirror-grpc.js';
 export type { Claim, Owner } from './owners.js';

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { runCli } from './cli.js';
 import { processIo } from './io.js';
-import { readVersion } from './version.js';
+import { readVersion } from '../runtime/version.js';
 
 // A reader that has seen enough, such as `head`, is no failure.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);

@@ -69,6 +69,14 @@ export function dataDirOption<const Default extends string>(fallback: Default) {
   } as const;
 }
 
+/** A second door, for clients of a store whose keys were paths: see docs/http.md. */
+export const restOption = {
+  kind: 'address',
+  flag: 'rest-addr',
+  env: 'REST_ADDR',
+  help: 'Where POST /KEY and GET /KEY answer besides, on a port of their own; nowhere when not given.',
+} as const;
+
 /** The address others dial, for what one listens on. */
 export function dialable({ host, port }: Address): Address {
   return { host: host === '' || host === '0.0.0.0' || host === '::' ? 'localhost' : host, port };

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import * as grpc from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
@@ -7,6 +7,8 @@ import type { Registry } from 'prom-client';
 import type { Clock } from './clock.js';
 import { AppError, messageOf } from './errors.js';
 import { serverOptions } from './grpc-options.js';
+import { type HttpHandler, REQUEST_MS_MAX, createHttp } from './http.js';
+import { cannotListen } from './listen-error.js';
 import type { Logger } from './log.js';
 import { addReflection, DEFAULT_IMAGE } from './reflection.js';
 import { sniff, type Sniffing } from './sniff.js';
@@ -15,6 +17,8 @@ import { type Address, formatAddress } from './units.js';
 export interface Readiness {
   readonly ready: boolean;
   readonly reason?: string;
+  /** What else `/ready` tells. */
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
 export interface ServerLimits {
@@ -64,7 +68,7 @@ export async function listen(options: ListenOptions): Promise<OnePortServer> {
   return server;
 }
 
-const LIMITS: Required<ServerLimits> = { firstBytesMs: 10_000, requestMs: 30_000, connectionsMax: 10_000 };
+const LIMITS: Required<ServerLimits> = { firstBytesMs: 10_000, requestMs: REQUEST_MS_MAX, connectionsMax: 10_000 };
 
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
 
@@ -114,7 +118,7 @@ class OnePort implements OnePortServer {
     return new Promise((resolve, reject) => {
       this.net.once('error', (error: NodeJS.ErrnoException) => {
         this.http.close();
-        reject(cannotListen({ host, port }, error));
+        reject(cannotListen({ host, port }, error, '--listen'));
       });
       this.net.listen({ ...(host === '' ? {} : { host }), port }, () => {
         this.port = (this.net.address() as { port: number }).port;
@@ -157,15 +161,14 @@ class OnePort implements OnePortServer {
   }
 
   private createHttp(): HttpServer {
-    const { requestMs } = this.limits;
-    const server = createHttpServer({ requestTimeout: requestMs, headersTimeout: requestMs, connectionsCheckingInterval: Math.min(requestMs, 5000) });
-    server.on('request', (request, response) => {
+    const handler: HttpHandler = (request, response) => {
       this.answer(request, response).catch((thrown: unknown) => {
         this.options.logger.error('an HTTP request failed', { path: request.url, error: thrown });
         if (!response.headersSent) sendJson(response, 500, { error: messageOf(thrown) });
         else response.destroy();
       });
-    });
+    };
+    const server = createHttp(handler, { requestMs: this.limits.requestMs });
     // It never listens itself, but its watch over slow requests starts with this event.
     server.emit('listening');
     return server;
@@ -187,8 +190,8 @@ class OnePort implements OnePortServer {
     } else if (path === '/health') {
       sendJson(response, 200, { status: this.closing.aborted ? 'closing' : 'ok' });
     } else if (path === '/ready') {
-      const { ready, reason } = this.closing.aborted ? { ready: false, reason: 'closing' } : this.options.ready();
-      sendJson(response, ready ? 200 : 503, reason === undefined ? { ready } : { ready, reason });
+      const { ready, reason, details }: Readiness = this.closing.aborted ? { ready: false, reason: 'closing' } : this.options.ready();
+      sendJson(response, ready ? 200 : 503, { ready, ...(reason === undefined ? {} : { reason }), ...details });
     } else {
       const text = await this.options.metrics.metrics();
       response.writeHead(200, { 'content-type': this.options.metrics.contentType }).end(text);
@@ -228,19 +231,4 @@ class RecordingServer extends grpc.Server {
 
 function sendJson(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json; charset=utf-8' }).end(`${JSON.stringify(body)}\n`);
-}
-
-function cannotListen(address: Address, error: NodeJS.ErrnoException): AppError {
-  const text = formatAddress(address);
-  switch (error.code) {
-    case 'EADDRINUSE':
-      return new AppError('ALREADY_EXISTS', `port ${address.port} is taken by another process: stop it, or listen elsewhere with --listen (now ${text})`, { cause: error });
-    case 'EACCES':
-      return new AppError('PERMISSION_DENIED', `port ${address.port} is not allowed to this user: take one above 1023 with --listen (now ${text})`, { cause: error });
-    case 'EADDRNOTAVAIL':
-    case 'ENOTFOUND':
-      return new AppError('INVALID_ARGUMENT', `${JSON.stringify(address.host)} is no address of this machine: give another with --listen (now ${text})`, { cause: error });
-    default:
-      return new AppError('UNAVAILABLE', `cannot listen on ${text}: ${error.message}`, { cause: error });
-  }
 }

@@ -30,10 +30,14 @@ export function nextNews(owners: SpanOwners, clock: Clock, options: { readonly t
       stop();
       resolve(false);
     });
+    // What it tells to everybody who begins to listen is no news.
+    let listening = false;
     const subscription = owners.changes.subscribe(() => {
+      if (!listening) return;
       stop();
       resolve(true);
     });
+    listening = true;
     signal?.addEventListener('abort', onAbort, { once: true });
   });
 }

@@ -1,4 +1,4 @@
-import { Subject } from 'rxjs';
+import { ReplaySubject } from 'rxjs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EVERYTHING, containsKey } from '../../model/interval.js';
 import { type Key, NO_KEY, keyFromText } from '../../model/key.js';
@@ -19,7 +19,8 @@ const spans = (prefix: string) => selectedSpan({ prefix: k(prefix) }) ?? EVERYTH
 
 /** A map that the test draws. */
 class DrawnOwners implements SpanOwners {
-  readonly changes = new Subject<void>();
+  /** Tells its last change to whoever begins to listen, as the one of a proxy does. */
+  readonly changes = new ReplaySubject<void>(1);
   private owners: SpanOwner[] = [];
 
   set(...owners: readonly (readonly [RangeMeta, string, number])[]): void {

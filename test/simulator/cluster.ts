@@ -3,7 +3,7 @@ import type { Router } from '../../client/router.js';
 import { Controller } from '../../controller/controller.js';
 import { silentObserver } from '../../controller/metrics.js';
 import { DEFAULT_LIMITS, KvNode } from '../../node/node.js';
-import { MirroredOwners } from '../../proxy/owners.js';
+import { MirroredOwners } from '../../rangelet/mirrored-owners.js';
 import { Mirror } from '../../rangelet/mirror.js';
 import type { Random } from '../../runtime/random.js';
 import type { Build } from './build.js';

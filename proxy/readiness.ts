@@ -1,38 +1,9 @@
-import { merge, type Observable } from 'rxjs';
-import type { SpanOwner, SpanOwners } from '../client/owners.js';
-import type { Instance } from '../coordination/interfaces.js';
-import type { Key } from '../model/key.js';
 import type { Mirror } from '../rangelet/mirror.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Readiness } from '../runtime/server.js';
 
 /** A node that does not tell its ranges for so long does not keep the others from being served. */
 const WAIT_MS_MAX = 5000;
-
-/** What the mirror knows, as routing asks for it. */
-export class MirroredOwners implements SpanOwners {
-  readonly changes: Observable<unknown>;
-
-  /** `nodes` is what the mirror follows: a node that came is worth a connection before it owns anything. */
-  constructor(
-    private readonly mirror: Mirror,
-    nodes: Observable<readonly Instance[]>,
-  ) {
-    this.changes = merge(mirror.changes, nodes);
-  }
-
-  find(key: Key): SpanOwner | undefined {
-    return this.mirror.current.ownerOf(key);
-  }
-
-  findBelow(end: Key): SpanOwner | undefined {
-    return this.mirror.current.ownerBelow(end);
-  }
-
-  addresses(): readonly string[] {
-    return this.mirror.nodes().map(({ address }) => address);
-  }
-}
 
 /**
  * Ready once every node that discovery knows has told its ranges, and one of those
