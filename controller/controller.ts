@@ -84,6 +84,11 @@ export class Controller {
     return this.loop.keyspace;
   }
 
+  /** When the keyspace was read last: it has all that any controller had written by then. */
+  get keyspaceReadMs(): number {
+    return this.loop.readAtMs;
+  }
+
   get roster(): Roster {
     return this.keeper.roster;
   }
@@ -112,14 +117,15 @@ export class Controller {
     return { keyspace: this.keyspace, roster: this.roster, nowMs: this.options.clock.now(), tuning: this.options.tuning ?? DEFAULT_TUNING };
   }
 
-  /** Whether all is well, and if not, what waits for what. */
-  status(): Status {
+  /** Whether all is well, and if not, what waits for what. `leaderless`: why nobody leads, as far as is known here. */
+  status(leaderless?: string): Status {
     return statusOf({
       world: this.world,
       waiting: (id) => this.waiting(id),
       outageSinceMs: (id) => this.outages.sinceMs(id),
       problems: this.problems,
       broken: this.loop.broken?.message,
+      leaderless,
     });
   }
 

@@ -92,6 +92,9 @@ export class Loop {
   private wakeAtMs = Infinity;
   private cancelWake: Cancel | undefined;
   private lastComplaint = '';
+  private lastReadMs = -Infinity;
+  /** It was read by one that led already, and has led since: nobody else changes it. */
+  private isOwn = false;
 
   constructor(private readonly options: LoopOptions) {
     this.store = new KeyspaceStore(options.persister);
@@ -102,6 +105,11 @@ export class Loop {
 
   get keyspace(): Keyspace {
     return this.current;
+  }
+
+  /** The keyspace has all that was on disk by then. */
+  get readAtMs(): number {
+    return this.isOwn ? this.options.clock.now() : this.lastReadMs;
   }
 
   /** Why nothing can be decided now; undefined when it can. */
@@ -115,6 +123,7 @@ export class Loop {
   setLeading(leading: boolean, why: AppError): void {
     if (this.leading === leading) return;
     this.leading = leading;
+    this.isOwn = false;
     if (!leading) this.stopDeciding(why);
     this.mustReload = true;
     this.schedule();
@@ -228,9 +237,13 @@ export class Loop {
   }
 
   private async reload(): Promise<void> {
+    const { leading } = this;
+    const beganMs = this.options.clock.now();
     const loaded = await this.store.load();
     if (this.leading && loaded.size === 0) await this.makeFirstRange(loaded);
     this.current = loaded;
+    this.lastReadMs = beganMs;
+    this.isOwn = leading && this.leading;
     if (this.lastComplaint !== '') this.options.logger.info('the keyspace can be read and written again', { ranges: loaded.size });
     this.lastComplaint = '';
     if (this.leading) this.agenda.addAll();

@@ -28,7 +28,7 @@ function worldOf(roster: Roster, nowMs = 0): World {
 }
 
 function statusIn(world: World, outageSinceMs?: number): Status {
-  return statusOf({ world, waiting: () => undefined, outageSinceMs: () => outageSinceMs, problems: [], broken: undefined });
+  return statusOf({ world, waiting: () => undefined, outageSinceMs: () => outageSinceMs, problems: [], broken: undefined, leaderless: undefined });
 }
 
 describe('status', () => {
@@ -76,8 +76,14 @@ describe('status', () => {
 
   it('a controller that cannot write says so first', () => {
     const world = worldOf(rosterWith());
-    const status = statusOf({ world, waiting: () => undefined, outageSinceMs: () => undefined, problems: [], broken: 'Consul is away' });
+    const status = statusOf({ world, waiting: () => undefined, outageSinceMs: () => undefined, problems: [], broken: 'Consul is away', leaderless: undefined });
     expect(status.items[0]).toMatchObject({ subject: 'controller', waiting: 'nothing is decided: Consul is away' });
+  });
+
+  it('one that follows says what it knows, and that nobody leads', () => {
+    const status = statusOf({ world: worldOf(rosterWith()), waiting: () => undefined, outageSinceMs: () => undefined, problems: [], broken: undefined, leaderless: 'no controller leads at the moment' });
+    expect(status).toMatchObject({ health: 'degraded', ranges: 1, rangesUnavailable: 0, nodesReachable: 2 });
+    expect(status.items[0]).toMatchObject({ subject: 'controllers', waiting: expect.stringContaining('no controller leads at the moment') as string });
   });
 });
 

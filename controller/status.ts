@@ -42,6 +42,8 @@ export interface StatusInput {
   readonly problems: readonly Problem[];
   /** Why nothing can be decided; undefined when it can. */
   readonly broken: string | undefined;
+  /** Why nobody decides; undefined when somebody does. */
+  readonly leaderless: string | undefined;
 }
 
 const ITEMS_MAX = 40;
@@ -53,6 +55,7 @@ export function statusOf(input: StatusInput): Status {
   const { world } = input;
   const items: StatusItem[] = [];
   if (input.broken !== undefined) items.push(brokenItem(input.broken));
+  if (input.leaderless !== undefined) items.push(leaderlessItem(input.leaderless));
   let ranges = 0;
   let rangesUnavailable = 0;
   for (const range of world.keyspace.values()) {
@@ -81,6 +84,12 @@ export function statusOf(input: StatusInput): Status {
 
 function brokenItem(because: string): StatusItem {
   return { health: 'degraded', subject: 'controller', waiting: `nothing is decided: ${because}`, forMs: 0, todo: 'see whether what keeps the keyspace (Consul, or the data directory) is well' };
+}
+
+/** What serves goes on serving; nothing is moved or repaired. */
+function leaderlessItem(because: string): StatusItem {
+  const waiting = `nothing is decided: ${because}; what is told here is what one that follows knows`;
+  return { health: 'degraded', subject: 'controllers', waiting, forMs: 0, todo: 'ask again in a few seconds, which a change of leader takes; if it stays so, see whether the controllers run and reach Consul' };
 }
 
 function outageItem({ world, waiting, outageSinceMs }: StatusInput, range: RangeRecord): StatusItem | undefined {

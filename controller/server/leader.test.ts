@@ -7,12 +7,13 @@ import { type CallContext, addService } from '../../proto/serve.js';
 import { AppError } from '../../runtime/errors.js';
 import { silentLogger } from '../../runtime/log.js';
 import { ManualClock, settle } from '../../test/cluster/manual-clock.js';
-import { FORWARDED, Leaders } from './leader.js';
+import { type Continuation, FORWARDED, Leaders } from './leader.js';
 import { GrpcPeer, type Peer, type PeerCallOptions, type PeerMethod } from './peer.js';
 
 const NOBODY: Leadership = { leading: false, term: 1, leaderAddress: undefined };
 const HERE: Leadership = { leading: true, term: 2, leaderAddress: 'here:1' };
 const at = (leaderAddress: string): Leadership => ({ leading: false, term: 2, leaderAddress });
+type Call = grpc.ServerWritableStream<RunRequest, RunEvent>;
 const REQUEST: MoveRequest = { range: 1n, node: '5200' };
 
 class FakePeer implements Peer {
@@ -166,17 +167,50 @@ describe('a command at a controller', () => {
   });
 });
 
+describe('a question that a follower could answer too', () => {
+  function ask(leadership: Leadership, peer: Partial<Peer>, clock: ManualClock, metadata = new grpc.Metadata()): Promise<unknown> {
+    const connect = (): Peer => ({ unary: () => Promise.reject(new AppError('UNAVAILABLE', 'No connection established')), stream: () => Promise.reject(new AppError('UNIMPLEMENTED', 'not here')), close: () => undefined, ...peer });
+    const leaders = new Leaders({ leadership: new BehaviorSubject(leadership), connect, clock, logger: silentLogger });
+    const here = (): Promise<never> => Promise.reject(new AppError('INTERNAL', 'this one does not lead'));
+    const handlers = leaders.only(OrchestratorService, { move: here, split: here, join: here }, { known: { move: (why) => ({ why }) } });
+    return handlers.move(REQUEST, { signal: new AbortController().signal, deadlineMs: undefined, metadata });
+  }
+
+  it('is answered by the leader while there is one', async () => {
+    expect(await ask(at('a:1'), { unary: () => Promise.resolve({ from: 'a:1' }) }, new ManualClock())).toEqual({ from: 'a:1' });
+  });
+
+  it.each<[string, Leadership, Partial<Peer>, string]>([
+    ['nobody leads', NOBODY, {}, 'no controller leads at the moment'],
+    ['the leader is dead', at('dead:1'), {}, 'the controller that leads, at dead:1, does not answer'],
+    ['the leader stands still', at('still:1'), { unary: (_method, _request, { signal }) => new Promise((_, reject) => { signal.addEventListener('abort', () => { reject(new AppError('CANCELLED', 'cancelled')); }); }) }, 'the controller that leads, at still:1, does not answer'],
+  ])('is answered here when %s, with the reason', async (_what, leadership, peer, why) => {
+    const clock = new ManualClock();
+    const answer = ask(leadership, peer, clock);
+    await clock.advance(2100);
+    expect(await answer).toEqual({ why });
+    expect(clock.pending).toBe(0);
+  });
+
+  it("is not answered for another that follows, nor in place of the leader's own refusal", async () => {
+    const metadata = new grpc.Metadata();
+    metadata.set(FORWARDED, '1');
+    await expect(ask(NOBODY, {}, new ManualClock(), metadata)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    await expect(ask(at('a:1'), { unary: () => Promise.reject(new AppError('ABORTED', 'no')) }, new ManualClock())).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+});
+
 describe('reports of an operation', () => {
   const open: (() => void)[] = [];
   afterEach(() => {
     for (const close of open.splice(0)) close();
   });
 
-  async function serve(leadership: Leadership, run: (call: grpc.ServerWritableStream<RunRequest, RunEvent>) => void): Promise<string> {
+  async function serve(leadership: Leadership, run: (call: Call) => void, continued?: (call: Call) => Continuation): Promise<string> {
     const server = new grpc.Server();
     const leaders = new Leaders({ leadership: new BehaviorSubject(leadership), connect: (address) => new GrpcPeer(address), clock: new ManualClock(), logger: silentLogger });
     const definition = { run: OperationsService.run };
-    addService(server, definition, leaders.only(definition, { run }), { logger: silentLogger });
+    addService(server, definition, leaders.only(definition, { run }, continued ? { continued: { run: (call) => continued(call as Call) } } : {}), { logger: silentLogger });
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) => {
         if (error) reject(error);
@@ -211,7 +245,7 @@ describe('reports of an operation', () => {
 
   it('pass through a follower to the end', async () => {
     const leader = await serve(HERE, (call) => {
-      call.write({ event: { $case: 'started', started: { description: `move R${call.request.operation?.$case === 'move' ? call.request.operation.move.range : 0n}`, ranges: [1n] } } });
+      call.write({ event: { $case: 'started', started: { description: `move R${call.request.operation?.$case === 'move' ? call.request.operation.move.range : 0n}`, ranges: [1n], source: 0n } } });
       call.write({ event: { $case: 'done', done: { elapsedMs: 1n, keys: 0n, bytes: 0n, ranges: [1n] } } });
       call.end();
     });
@@ -219,6 +253,27 @@ describe('reports of an operation', () => {
       throw new Error('a follower does not run it');
     });
     expect(await collect(follower)).toEqual({ events: ['started', 'done'], error: undefined });
+  });
+
+  it.each([
+    ['sees it through, when that can be done', true, { events: ['started', 'done'], error: undefined }],
+    ['says that it goes on, when it cannot', false, { events: ['started'], error: expect.stringContaining('goes on under the next one') as string }],
+  ])('when the leader goes away with them a follower %s', async (_what, can, told) => {
+    const started: RunEvent = { event: { $case: 'started', started: { description: 'move R1 5200 -> 5201', ranges: [1n], source: 0n } } };
+    const leader = await serve(HERE, (call) => {
+      call.write(started);
+      throw new AppError('UNAVAILABLE', 'this controller is stopping');
+    });
+    const seen: unknown[] = [];
+    const follower = await serve(at(leader), () => undefined, (call) => ({
+      saw: (message) => seen.push(message),
+      goOn: () => {
+        if (can) call.write({ event: { $case: 'done', done: { elapsedMs: 1n, keys: 0n, bytes: 0n, ranges: [] } } });
+        return Promise.resolve(can);
+      },
+    }));
+    expect(await collect(follower)).toEqual(told);
+    expect(seen).toEqual([started]);
   });
 
   it('end with the reason, through a follower too', async () => {

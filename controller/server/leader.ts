@@ -24,6 +24,25 @@ export const FORWARDED = 'keyranger-forwarded';
 /** How a controller refuses one that was passed on to it in vain. Nothing was begun then. */
 const NOT_HERE = 'this controller does not lead, and does not pass on what was passed on to it';
 
+/** What a leader was about when it went away with a call. */
+export interface Continuation {
+  /** A message of the leader's passed through here. */
+  saw(message: unknown): void;
+  /** The leader is gone: sees it through from here. False when it cannot. */
+  goOn(signal: AbortSignal): Promise<boolean>;
+}
+
+export interface WithoutLeader {
+  /** Streams that a follower ends itself when the leader went away in the midst of them. */
+  readonly continued?: Readonly<Record<string, (call: AnyStream) => Continuation>>;
+  /** Questions that a follower answers itself when no leader does soon; `why` says why not. */
+  readonly known?: Readonly<Record<string, (why: string) => unknown>>;
+}
+
+/** How long a question that a follower could answer too waits for a leader to be there, and for its answer. */
+const KNOWN_WAIT_MS = 1000;
+const KNOWN_ANSWER_MS = 2000;
+
 type AnyStream = grpc.ServerWritableStream<unknown, unknown>;
 type AnyHandler = (first: unknown, ctx: CallContext) => unknown;
 type Elsewhere<T> = (peer: Peer, options: PeerCallOptions) => Promise<T>;
@@ -40,13 +59,13 @@ export class Leaders {
   constructor(private readonly options: LeadersOptions) {}
 
   /** The handlers, for a controller that leads; the same calls at the leader, for one that does not. */
-  only<D extends grpc.ServiceDefinition>(definition: D, handlers: HandlersOf<D>): HandlersOf<D> {
+  only<D extends grpc.ServiceDefinition>(definition: D, handlers: HandlersOf<D>, { continued = {}, known = {} }: WithoutLeader = {}): HandlersOf<D> {
     const routed: Record<string, AnyHandler> = {};
     for (const [name, method] of Object.entries<PeerMethod>(definition)) {
       const here = (handlers as unknown as Record<string, AnyHandler>)[name] as AnyHandler;
       routed[name] = method.responseStream
-        ? (call, ctx) => this.stream(method, here, call as AnyStream, ctx)
-        : (request, ctx) => this.unary(method, here, request, ctx);
+        ? (call, ctx) => this.stream(method, here, call as AnyStream, ctx, continued[name]?.(call as AnyStream))
+        : (request, ctx) => this.unary(method, here, request, ctx, known[name]);
     }
     return routed as unknown as HandlersOf<D>;
   }
@@ -56,32 +75,57 @@ export class Leaders {
     this.peer = undefined;
   }
 
-  private unary(method: PeerMethod, here: AnyHandler, request: unknown, ctx: CallContext): unknown {
+  private unary(method: PeerMethod, here: AnyHandler, request: unknown, ctx: CallContext, known?: (why: string) => unknown): unknown {
     if (this.options.leadership.value.leading) return here(request, ctx);
-    return this.route(
-      ctx,
-      () => here(request, ctx),
-      (peer, options) => peer.unary(method, request, options),
-    );
+    const there: Elsewhere<unknown> = (peer, options) => peer.unary(method, request, options);
+    if (known) return this.orKnown(ctx, () => here(request, ctx), there, known);
+    return this.route(ctx, () => here(request, ctx), there);
   }
 
-  private stream(method: PeerMethod, here: AnyHandler, call: AnyStream, ctx: CallContext): unknown {
-    if (this.options.leadership.value.leading) return here(call, ctx);
-    return this.route(
-      ctx,
-      () => here(call, ctx),
-      async (peer, options) => {
-        await peer.stream(method, call.request, options, (message) => {
-          if (!call.cancelled) call.write(message);
-        });
-        call.end();
-      },
-    );
+  /** The leader's answer, or what is known here when it does not come soon. */
+  private async orKnown(ctx: CallContext, here: () => unknown, there: Elsewhere<unknown>, known: (why: string) => unknown): Promise<unknown> {
+    const { clock, waitMs } = this.options;
+    const late = new AbortController();
+    const cancel = clock.after(KNOWN_ANSWER_MS, () => {
+      late.abort();
+    });
+    const soon: CallContext = { deadlineMs: ctx.deadlineMs, metadata: ctx.metadata, signal: AbortSignal.any([ctx.signal, late.signal]) };
+    try {
+      return await this.route(soon, here, there, Math.min(KNOWN_WAIT_MS, waitMs ?? WAIT_MS));
+    } catch (thrown) {
+      if (ctx.signal.aborted || isForwarded(ctx)) throw thrown;
+      if (!late.signal.aborted && AppError.from(thrown).code !== 'UNAVAILABLE') throw thrown;
+      const { leaderAddress } = this.options.leadership.value;
+      return known(leaderAddress === undefined ? 'no controller leads at the moment' : `the controller that leads, at ${leaderAddress}, does not answer`);
+    } finally {
+      cancel();
+    }
   }
 
-  private async route(ctx: CallContext, here: () => unknown, there: Elsewhere<unknown>): Promise<unknown> {
-    if (ctx.metadata.get(FORWARDED).length > 0) throw new AppError('UNAVAILABLE', NOT_HERE);
-    const { clock, waitMs = WAIT_MS, logger } = this.options;
+  private async stream(method: PeerMethod, here: AnyHandler, call: AnyStream, ctx: CallContext, continuation?: Continuation): Promise<void> {
+    if (this.options.leadership.value.leading) {
+      await here(call, ctx);
+      return;
+    }
+    const there: Elsewhere<unknown> = async (peer, options) => {
+      await peer.stream(method, call.request, options, (message) => {
+        continuation?.saw(message);
+        if (!call.cancelled) call.write(message);
+      });
+      call.end();
+    };
+    try {
+      await this.route(ctx, () => here(call, ctx), there);
+    } catch (thrown) {
+      const lostIt = AppError.from(thrown).code === 'UNAVAILABLE' && !ctx.signal.aborted;
+      if (!continuation || !lostIt || !(await continuation.goOn(ctx.signal))) throw thrown;
+      call.end();
+    }
+  }
+
+  private async route(ctx: CallContext, here: () => unknown, there: Elsewhere<unknown>, waitMs = this.options.waitMs ?? WAIT_MS): Promise<unknown> {
+    if (isForwarded(ctx)) throw new AppError('UNAVAILABLE', NOT_HERE);
+    const { clock, logger } = this.options;
     const until = clock.now() + waitMs;
     let asked: string | undefined;
     for (;;) {
@@ -160,6 +204,10 @@ export class Leaders {
       signal.addEventListener('abort', finish);
     });
   }
+}
+
+function isForwarded({ metadata }: CallContext): boolean {
+  return metadata.get(FORWARDED).length > 0;
 }
 
 /** The leader was not reached, or was none: another may be asked the same. */

@@ -19,7 +19,8 @@ import type { Planner, Starter } from '../loop.js';
 import type { OperationResult } from '../operations.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Leaders } from './leader.js';
-import { operatorHandlers } from './operator.js';
+import { operatorHandlers, statusToWire } from './operator.js';
+import { reattach } from './reattach.js';
 import { planJoin, planMove, planSplit } from '../orchestrator/request.js';
 
 export interface OperatorDeps {
@@ -49,18 +50,27 @@ export function addOperatorServices(server: grpc.Server, controller: Controller,
   addService(
     server,
     OperationsService,
-    leaders.only(OperationsService, {
-      run: async (call) => {
-        const operation = await controller.run(readOperation(call.request), reporter(call));
-        const result = await operation.result;
-        if (!call.cancelled) call.write(doneEvent(result));
-        call.end();
+    leaders.only(
+      OperationsService,
+      {
+        run: async (call) => {
+          const operation = await controller.run(readOperation(call.request), reporter(call));
+          const result = await operation.result;
+          if (!call.cancelled) call.write(doneEvent(result));
+          call.end();
+        },
+        ...operatorHandlers(controller, deps.clock),
       },
-      ...operatorHandlers(controller, deps.clock),
-    }),
+      {
+        continued: { run: (call) => reattach(controller, deps.clock, call as OperationCall) },
+        known: { status: (why) => statusToWire(controller, why) },
+      },
+    ),
     deps,
   );
 }
+
+type OperationCall = grpc.ServerWritableStream<RunRequest, RunEvent>;
 
 function readOperation({ operation }: RunRequest): Planner {
   switch (operation?.$case) {
@@ -104,13 +114,14 @@ function nodeFromWire(text: string): NodeIdent | undefined {
 }
 
 /** Reports are small and few; one that nobody reads is thrown away with its call. */
-function reporter(call: grpc.ServerWritableStream<RunRequest, RunEvent>): Starter {
+function reporter(call: OperationCall): Starter {
   const write = (event: RunEvent['event']): void => {
     if (!call.cancelled) call.write({ event });
   };
   return {
-    started: ({ description, members }) => {
-      write({ $case: 'started', started: { description, ranges: members.map(rangeIdToWire) } });
+    started: ({ description, members, tracked }) => {
+      const source = tracked.kind === 'move' ? BigInt(tracked.source) : 0n;
+      write({ $case: 'started', started: { description, ranges: members.map(rangeIdToWire), source } });
     },
     step: (step, elapsedMs) => {
       write({

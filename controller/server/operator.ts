@@ -13,7 +13,7 @@ import {
   StatusResponse_Health,
 } from '../../proto/gen/ranger/controller.js';
 import type { HandlersOf } from '../../proto/serve.js';
-import type { Clock } from '../../runtime/clock.js';
+import { type Clock, sleep } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Controller } from '../controller.js';
 import type { NewsItem } from '../news.js';
@@ -46,7 +46,7 @@ export function operatorHandlers(controller: Controller, clock: Clock): Operator
       const done = await controller.adjust((world) => planReset(world, { range, acceptDataLoss: request.acceptDataLoss }));
       return { lost: done.description };
     },
-    status: () => Promise.resolve(statusToWire(controller)),
+    status: () => Promise.resolve(statusToWire(controller, undefined)),
     watch: (call, { signal }) => watch(controller, clock, call, signal),
   };
 }
@@ -76,7 +76,7 @@ async function drainAndTell(controller: Controller, clock: Clock, call: DrainCal
       call.end();
       return;
     }
-    await pause(clock, DRAIN_LOOK_MS, signal);
+    await sleep(clock, DRAIN_LOOK_MS, signal).catch(() => undefined);
   }
 }
 
@@ -100,18 +100,6 @@ function drainItemToWire({ range, leaving, requestsPerSecond, keys }: DrainItem)
   };
 }
 
-function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      cancel();
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const cancel = clock.after(ms, end);
-    signal.addEventListener('abort', end);
-  });
-}
-
 // --- status and watching -------------------------------------------------------------
 
 const HEALTH: Readonly<Record<Health, StatusResponse_Health>> = {
@@ -120,8 +108,9 @@ const HEALTH: Readonly<Record<Health, StatusResponse_Health>> = {
   degraded: StatusResponse_Health.DEGRADED,
 };
 
-function statusToWire(controller: Controller): StatusResponse {
-  const status = controller.status();
+/** `leaderless`: why it is not the leader who says so. */
+export function statusToWire(controller: Controller, leaderless: string | undefined): StatusResponse {
+  const status = controller.status(leaderless);
   const { term } = controller.leader;
   return {
     health: HEALTH[status.health],
@@ -131,7 +120,7 @@ function statusToWire(controller: Controller): StatusResponse {
     nodesReachable: countToWire(status.nodesReachable),
     items: status.items.map(itemToWire),
     itemsLeftOut: countToWire(status.itemsLeftOut),
-    controller: `leads in term ${term}`,
+    controller: leaderless === undefined ? `leads in term ${term}` : 'that answers follows, and nobody leads',
   };
 }
 

@@ -63,20 +63,26 @@ other_than() { [[ $1 == "$N2" ]] && echo "$N3" || echo "$N2"; }
   refused 1 'already has R1' at "$second" move 1 "$target"
 }
 
-@test "the leader killed in the middle of a move: another finishes it, and nobody notices but the operator" {
+@test "the leader killed in the middle of a move: another finishes it, and nobody notices" {
   local first second target killed
   first=$(leader) second=$(follower)
   target=$(other_than "$(owner_of 1)")
   start_hammer
-  at "$first" move 1 "$target" >"$SCRATCH/move.out" 2>&1 3>&- &
+  # Asked at the one that follows: it passes the move on, and sees it through.
+  in_background "$SCRATCH/move" at "$second" move 1 "$target"
   until_true 'the hand-over is under way' logged 'R1 P.@.*: Active -> Inactive'
   killed=$(now_ms)
   kill_hard "$first"
+  run --separate-stderr at "$second" status
+  [[ $status -eq 1 && $output == *DEGRADED* ]]
   until_true 'another leads' leads "$second"
   echo "# another leads after $(($(now_ms) - killed)) ms" >&3
   until_true 'the move is over' is_settled "$second"
   echo "# the move was over after $(($(now_ms) - killed)) ms" >&3
   [[ $(($(now_ms) - killed)) -lt 20000 ]]
+  until_true 'whoever asked for it is told so' test -s "$SCRATCH/move.exit"
+  cat "$SCRATCH/move" "$SCRATCH/move.err" | sed 's/^/# /' >&3
+  [[ $(<"$SCRATCH/move.exit") -eq 0 ]]
   [[ $(at "$second" range 1 | json 'it.placements[0].placement.node') == "$target" ]]
   start_again "$first"
   stop_hammer >"$SCRATCH/load"
