@@ -235,6 +235,7 @@ describe('a pipe gets JSON', () => {
                 info: { keys: '1234', splits: ['f'], bytes: '2048', reads_per_second: 12.5, writes_per_second: 0, split: 'Zg==' },
                 epoch: '3',
                 progress: null,
+                replica: null,
                 last_error: '',
                 serving: true,
               },
