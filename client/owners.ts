@@ -14,6 +14,8 @@ export interface Owner {
 /** What routing needs to know of the cluster; a rangelet's mirror of all nodes gives it. */
 export interface Owners {
   find(key: Key): Owner | undefined;
+  /** Whoever has a copy of the key that can be read, new or not; the owner among them. */
+  copies(key: Key): readonly Owner[];
   /** Where the nodes that are there answer: each is worth a connection. */
   addresses(): readonly string[];
   /** Emits after each change of either. */

@@ -138,10 +138,25 @@ describe('a pipe', () => {
     pipe.send(waiting);
     turn.end();
     node.stream.end(broken);
-    expect(written.answers).toEqual([{ definitelyNotApplied: false, reason: 'the connection failed: Connection dropped' }]);
-    expect(waiting.answers).toEqual([{ definitelyNotApplied: true, reason: 'the connection failed: Connection dropped' }]);
+    expect(written.answers).toEqual([{ definitelyNotApplied: false, repeatable: true, reason: 'the connection failed: Connection dropped' }]);
+    expect(waiting.answers).toEqual([{ definitelyNotApplied: true, repeatable: true, reason: 'the connection failed: Connection dropped' }]);
     expect(pipe.pending).toBe(0);
     expect(pipe.send(get('a'))).toBe(false);
+  });
+
+  it('says how old a write is that is sent again, and who would apply it twice', async () => {
+    await opened();
+    expect(pipe.forgetsWrites).toBe(false);
+    const write = Object.assign(put('k', Buffer.from('v')), { writeId: Buffer.from('0123456789abcdef'), firstSentAt: clock.now(), level: 2 });
+    await clock.advance(120);
+    pipe.send(write);
+    turn.end();
+    expect(node.stream.requests).toMatchObject([{ writeId: write.writeId, retryAgeMs: 120, level: 2 }]);
+    node.knowsWriteIds = false;
+    node.stream.end(broken);
+    await clock.advance(60);
+    await settle();
+    expect(pipe.forgetsWrites).toBe(true);
   });
 
   it('believes a node that ends the stream in order: what it did not answer it did not do', async () => {
@@ -150,7 +165,7 @@ describe('a pipe', () => {
     pipe.send(exchange);
     turn.end();
     node.stream.end({ code: status.OK, details: '' });
-    expect(exchange.answers).toEqual([{ definitelyNotApplied: true, reason: 'the node ended the connection' }]);
+    expect(exchange.answers).toMatchObject([{ definitelyNotApplied: true, reason: 'the node ended the connection' }]);
   });
 
   it('reconnects with growing pauses, and begins anew once the node answers', async () => {
@@ -189,7 +204,7 @@ describe('a pipe', () => {
     expect(missing.answers).toMatchObject([{ code: status.NOT_FOUND, message: 'no such key' }]);
 
     node.calls[1]?.answer(Buffer.alloc(0), status.UNAVAILABLE, 'Connection dropped');
-    expect(write.answers).toEqual([{ definitelyNotApplied: false, reason: 'the connection failed: Connection dropped' }]);
+    expect(write.answers).toEqual([{ definitelyNotApplied: false, repeatable: false, reason: 'the connection failed: Connection dropped' }]);
     node.connected = false;
     expect(pipe.send(get('a'))).toBe(false);
     expect(node.streams).toHaveLength(2);

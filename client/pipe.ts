@@ -26,6 +26,8 @@ export interface Answer extends ValueFrame {
 export interface Loss {
   /** True: the request never reached the node. False: nobody knows what became of it. */
   readonly definitelyNotApplied: boolean;
+  /** The node knows write ids: a write that is sent again with its id is applied once. */
+  readonly repeatable: boolean;
   readonly reason: string;
 }
 
@@ -39,8 +41,14 @@ export interface Exchange {
   readonly keyBytes: Buffer;
   /** Of a put; undefined deletes. */
   readonly value: Buffer | undefined;
+  /** As in {@link RequestOptions}. */
+  readonly stale?: boolean | undefined;
+  readonly level?: number | undefined;
+  readonly writeId?: Buffer | undefined;
   /** On the pipe's clock. */
   readonly deadlineAt: number;
+  /** On the pipe's clock: when the first try of unknown outcome was sent; undefined when there was none. */
+  readonly firstSentAt?: number | undefined;
   /** The pipe's own: the request's number on the stream, 0 when it is on none. */
   pipeId: number;
   /** The pipe's own: whether the request has been given to the connection. */
@@ -74,7 +82,7 @@ const SILENT_OPEN_MS = 500;
 type State =
   | { readonly is: 'idle' }
   | { readonly is: 'opening'; readonly stream: PipeStream }
-  | { readonly is: 'open'; readonly stream: PipeStream }
+  | { readonly is: 'open'; readonly stream: PipeStream; readonly knowsWriteIds: boolean }
   /** The node knows no pipes: every request is a call of its own. */
   | { readonly is: 'unary' }
   /** The stream broke; the next attempt comes by itself. */
@@ -117,6 +125,11 @@ export class Pipe {
   /** Why `send` answers false at the moment. */
   get problem(): string {
     return this.failure;
+  }
+
+  /** There is a connection, and what is sent again over it may be applied twice. */
+  get forgetsWrites(): boolean {
+    return this.state.is === 'unary' || (this.state.is === 'open' && !this.state.knowsWriteIds);
   }
 
   /** Connects ahead of the first request. */
@@ -183,7 +196,7 @@ export class Pipe {
     this.failure = 'the connection was closed here';
     if (state.is === 'waiting') state.cancel();
     if (state.is === 'opening' || state.is === 'open') state.stream.cancel();
-    this.loseStream({ notApplied: false, reason: this.failure });
+    this.loseStream({ notApplied: false, repeatable: false, reason: this.failure });
     this.loseCalls();
     this.options.transport.close();
   }
@@ -196,9 +209,9 @@ export class Pipe {
     const { transport, clock } = this.options;
     let cancelSilence: Cancel = () => undefined;
     const stream = transport.openPipe({
-      onOpen: () => {
+      onOpen: (knowsWriteIds) => {
         cancelSilence();
-        this.onOpen(stream);
+        this.onOpen(stream, knowsWriteIds);
       },
       onMessage: (bytes) => {
         this.onMessage(stream, bytes);
@@ -211,15 +224,16 @@ export class Pipe {
     this.state = { is: 'opening', stream };
     if (this.paused) stream.setPaused(true);
     const onSilence = (): void => {
-      if (transport.isConnected()) this.onOpen(stream);
+      if (transport.isConnected()) this.onOpen(stream, false);
       else cancelSilence = clock.after(SILENT_OPEN_MS, onSilence, { unref: true });
     };
     cancelSilence = clock.after(SILENT_OPEN_MS, onSilence, { unref: true });
   }
 
-  private onOpen(stream: PipeStream): void {
+  private onOpen(stream: PipeStream, knowsWriteIds: boolean): void {
+    if (this.state.is === 'open' && this.state.stream === stream) this.state = { is: 'open', stream, knowsWriteIds };
     if (this.state.is !== 'opening' || this.state.stream !== stream) return;
-    this.state = { is: 'open', stream };
+    this.state = { is: 'open', stream, knowsWriteIds };
     this.unwrittenBytes = 0;
     this.unwrittenMessages = 0;
     this.options.onUsable();
@@ -279,11 +293,18 @@ export class Pipe {
         continue;
       }
       exchange.pipeWritten = true;
-      batch.push({ id: exchange.pipeId, action: exchange.action, key: exchange.keyBytes, value: exchange.value });
+      batch.push(this.frameOf(exchange));
     }
     this.queue = taken === this.queue.length ? [] : this.queue.slice(taken);
     this.queuedBytes -= bytes;
     return batch;
+  }
+
+  private frameOf(exchange: Exchange): PipeRequestFrame {
+    const { pipeId, action, keyBytes, value, level, writeId, firstSentAt, stale } = exchange;
+    // Counted at the last moment: a node must not take the first try for later than it was.
+    const retryAgeMs = firstSentAt === undefined ? 0 : Math.max(1, Math.ceil(this.options.clock.now() - firstSentAt));
+    return { id: pipeId, action, key: keyBytes, value, level, writeId, retryAgeMs, stale };
   }
 
   private write(stream: PipeStream, batch: readonly PipeRequestFrame[]): void {
@@ -300,7 +321,7 @@ export class Pipe {
   }
 
   private onMessage(stream: PipeStream, bytes: Buffer): void {
-    if (this.state.is === 'opening') this.onOpen(stream);
+    if (this.state.is === 'opening') this.onOpen(stream, false);
     if (this.state.is !== 'open' || this.state.stream !== stream) return;
     let answers: PipeResponseFrame[];
     try {
@@ -327,12 +348,13 @@ export class Pipe {
     if (end.code === CODE.UNIMPLEMENTED) {
       this.state = { is: 'unary' };
       this.options.logger.info('node knows no pipe, so it gets unary calls', { address: this.address });
-      this.loseStream({ notApplied: true, reason: 'the node knows no pipe' });
+      this.loseStream({ notApplied: true, repeatable: false, reason: 'the node knows no pipe' });
       this.options.onUsable();
       return;
     }
+    const repeatable = this.state.is === 'open' && this.state.knowsWriteIds;
     this.waitToReconnect(end.code === CODE.OK ? 'the node ended the connection' : `the connection failed: ${end.details}`);
-    this.loseStream({ notApplied: end.code === CODE.OK, reason: this.failure });
+    this.loseStream({ notApplied: end.code === CODE.OK, repeatable, reason: this.failure });
     this.closeIfDone();
   }
 
@@ -352,7 +374,7 @@ export class Pipe {
   }
 
   /** Requests that were not written yet never reached the node, however the stream ended. */
-  private loseStream(end: { readonly notApplied: boolean; readonly reason: string }): void {
+  private loseStream(end: { readonly notApplied: boolean; readonly repeatable: boolean; readonly reason: string }): void {
     const lost = [...this.inFlight.values()];
     this.inFlight.clear();
     this.queue = [];
@@ -361,7 +383,7 @@ export class Pipe {
     this.abandoned = 0;
     for (const exchange of lost) exchange.pipeId = 0;
     for (const exchange of lost) {
-      exchange.onLost({ definitelyNotApplied: end.notApplied || !exchange.pipeWritten, reason: end.reason });
+      exchange.onLost({ definitelyNotApplied: end.notApplied || !exchange.pipeWritten, repeatable: end.repeatable, reason: end.reason });
     }
   }
 
@@ -370,7 +392,7 @@ export class Pipe {
     this.unaryCalls.clear();
     for (const [exchange, giveUp] of calls) {
       giveUp();
-      exchange.onLost({ definitelyNotApplied: false, reason: this.failure });
+      exchange.onLost({ definitelyNotApplied: false, repeatable: false, reason: this.failure });
     }
   }
 
@@ -387,7 +409,7 @@ export class Pipe {
       this.unaryCalls.delete(exchange);
       if (isConnectionLoss(end)) {
         this.failure = `the connection failed: ${end.details}`;
-        exchange.onLost({ definitelyNotApplied: false, reason: this.failure });
+        exchange.onLost({ definitelyNotApplied: false, repeatable: false, reason: this.failure });
       } else {
         exchange.onAnswer({ code: end.code, message: end.details, ...answer });
       }

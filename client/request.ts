@@ -9,7 +9,9 @@ export type Obstacle =
   | { readonly is: 'noOwner' }
   /** The node said that it is not, or not now, the one. */
   | { readonly is: 'refused'; readonly by: Owner; readonly because: string }
-  | { readonly is: 'unreachable'; readonly node: Owner; readonly because: string };
+  | { readonly is: 'unreachable'; readonly node: Owner; readonly because: string }
+  /** The node would, but cannot now. */
+  | { readonly is: 'unavailable'; readonly node: Owner; readonly because: string };
 
 export const NO_OWNER: Obstacle = { is: 'noOwner' };
 
@@ -37,6 +39,12 @@ export class RoutedRequest implements Exchange, Due, Ticket {
   obstacle: Obstacle = NO_OWNER;
   /** How often it waited. */
   holds = 0;
+  /** When it was last given to a pipe. */
+  sentAt = 0;
+  /** When the first try was sent of which nobody knows what became; undefined when there is none. */
+  firstSentAt: number | undefined;
+  /** Where a stale read was refused, or did not get through, since it was last held. */
+  tried: Set<string> | undefined;
 
   pipeId = 0;
   pipeWritten = false;
@@ -56,6 +64,9 @@ export class RoutedRequest implements Exchange, Due, Ticket {
     /** Counted against the router's budget. */
     readonly bytes: number,
     readonly done: (answer: Answer) => void,
+    readonly level: number,
+    readonly writeId: Buffer | undefined,
+    readonly stale: boolean,
   ) {
     this.dueAt = deadlineAt;
   }

@@ -11,11 +11,14 @@ let clock: ManualClock;
 let turn: ManualTurn;
 let owners: FakeOwners;
 let nodes: Map<string, FakeNode>;
+/** Nodes that know no write ids. */
+let plain: boolean;
 let router: Router;
 
 function start(options: Partial<RouterOptions> = {}): void {
   const transports = (address: string): FakeNode => {
     const made = new FakeNode();
+    made.knowsWriteIds = !plain;
     nodes.set(address.replace('localhost:', ''), made);
     return made;
   };
@@ -27,6 +30,7 @@ beforeEach(() => {
   turn = new ManualTurn();
   owners = new FakeOwners();
   nodes = new Map();
+  plain = false;
 });
 
 afterEach(() => {
@@ -277,7 +281,99 @@ describe('deadlines', () => {
 });
 
 describe('a connection that breaks', () => {
-  it('costs reads only time, and leaves writes that were sent unknown', async () => {
+  it('costs only time: what was sent is sent again, a write with its id and its age', async () => {
+    owners.draw('- - 5200');
+    start();
+    await run();
+    const [read, write] = [get('a'), put('b')];
+    await run();
+    const [, before] = node('5200').stream.requests;
+    node('5200').stream.end(broken);
+    await clock.advance(60);
+    await run();
+    const [, again] = node('5200').stream.requests;
+    expect(received('5200')).toEqual(['a', 'b']);
+    expect([before?.retryAgeMs, again?.retryAgeMs]).toEqual([0, 60]);
+    expect(before?.writeId).toHaveLength(16);
+    expect(again?.writeId).toEqual(before?.writeId);
+    node('5200').stream.answerAll();
+    expect([read.answer?.code, write.answer?.code]).toEqual([0, 0]);
+    expect(router.stats().repeated).toBe(1);
+  });
+
+  it('leaves a write unknown that cannot be sent again until its deadline', async () => {
+    owners.draw('- - 5200');
+    start();
+    await run();
+    const write = put('b', 'v', 300);
+    await run();
+    node('5200').acceptsAtOnce = false;
+    node('5200').stream.end(broken);
+    await clock.advance(400);
+    expect(write.answer).toMatchObject({
+      code: status.DEADLINE_EXCEEDED,
+      message: 'waited 300 ms for node 5200, which cannot be reached: the connection failed: Connection dropped. Whether the write was applied is unknown',
+    });
+  });
+
+  it('never brings a write that may have been applied to a node that knows no ids', async () => {
+    owners.draw('- - 5200');
+    start();
+    await run();
+    const write = put('b');
+    await run();
+    node('5200').stream.end(broken);
+    plain = true;
+    owners.change('- - 5201 2');
+    await run();
+    expect(received('5201')).toEqual([]);
+    expect(write.answer).toMatchObject({ code: status.UNAVAILABLE, message: expect.stringContaining('knows no write ids') as string });
+  });
+
+  it('takes an answer to a second try for what it is: nothing is known of the first', async () => {
+    owners.draw('- - 5200');
+    start();
+    await run();
+    const write = put('b');
+    await run();
+    node('5200').stream.end(broken);
+    await clock.advance(60);
+    await run();
+    node('5200').stream.answerAll({ code: status.RESOURCE_EXHAUSTED, message: 'full' });
+    expect(write.answer).toMatchObject({ code: status.UNAVAILABLE, message: 'full. Whether an earlier try of the write was applied is unknown' });
+  });
+
+  it('asks again when the node does not know what became of a write', async () => {
+    owners.draw('- - 5200');
+    start();
+    await run();
+    const write = put('b', 'v', 70);
+    await run();
+    node('5200').stream.answerAll({ code: status.UNKNOWN, message: 'it is primary no more' });
+    await clock.advance(30);
+    await run();
+    expect(node('5200').stream.requests).toMatchObject([{ retryAgeMs: 30 }]);
+    node('5200').stream.answerAll({ code: status.UNKNOWN, message: 'it is primary no more' });
+    await clock.advance(300);
+    expect(write.answer).toMatchObject({ code: status.DEADLINE_EXCEEDED, message: 'waited 70 ms for node 5200, which cannot answer: it is primary no more. Whether the write was applied is unknown' });
+  });
+
+  it('takes the id and the age that the caller gives', async () => {
+    owners.draw('- - 5200');
+    start();
+    await run();
+    const caller = new Caller();
+    const writeId = Buffer.from('0123456789abcdef');
+    router.put(Buffer.from('a'), undefined, undefined, caller.done, { writeId, retryAgeMs: 500, level: 2 });
+    await run();
+    expect(node('5200').stream.requests).toMatchObject([{ writeId, retryAgeMs: 500, level: 2 }]);
+    const wrong = new Caller();
+    router.put(Buffer.from('a'), undefined, undefined, wrong.done, { writeId: Buffer.from('short') });
+    expect(wrong.answer).toMatchObject({ code: status.INVALID_ARGUMENT, message: expect.stringContaining('write id has 5 bytes') as string });
+  });
+
+  it('leaves writes unknown that were sent to a node that knows no ids', async () => {
+    plain = true;
     owners.draw('- - 5200');
     start();
     await run();
@@ -297,6 +393,7 @@ describe('a connection that breaks', () => {
   });
 
   it('sends writes again that had not left', async () => {
+    plain = true;
     owners.draw('- - 5200');
     start();
     await run();
@@ -328,7 +425,25 @@ describe('a connection that breaks', () => {
     expect(read.answer).toMatchObject({ code: 0 });
   });
 
-  it('asks again when a node says UNAVAILABLE to a read, but never repeats a write', async () => {
+  it('asks again when a node says UNAVAILABLE', async () => {
+    owners.draw('- - 5200');
+    start();
+    await run();
+    const [read, write] = [get('a'), put('b', 'v', 70)];
+    await run();
+    node('5200').stream.answerAll({ code: status.UNAVAILABLE, message: 'too few copies' });
+    await clock.advance(30);
+    await run();
+    const { stream } = node('5200');
+    expect(stream.requests).toMatchObject([{ retryAgeMs: 0 }, { retryAgeMs: 0 }]);
+    stream.answer(...stream.requests.map(({ id, key }) => ({ id, code: key.toString() === 'a' ? status.OK : status.UNAVAILABLE, message: 'too few copies' })));
+    await clock.advance(300);
+    expect(read.answer?.code).toBe(0);
+    expect(write.answer).toMatchObject({ code: status.UNAVAILABLE, message: 'waited 70 ms for node 5200, which cannot answer: too few copies. Nothing was applied' });
+  });
+
+  it('passes on what a node that knows no ids says, but for reads', async () => {
+    plain = true;
     owners.draw('- - 5200');
     start();
     await run();
@@ -340,6 +455,51 @@ describe('a connection that breaks', () => {
     await run();
     node('5200').stream.answerAll();
     expect(read.answer?.code).toBe(0);
+  });
+});
+
+describe('a stale read', () => {
+  const stale = (key: string): Caller => {
+    const caller = new Caller();
+    router.get(Buffer.from(key), 300, caller.done, { stale: true });
+    return caller;
+  };
+
+  it('goes to any copy, in turns', async () => {
+    owners.draw('- - 5200');
+    owners.drawFollowers('- - 5201', '- - 5202');
+    start();
+    await run();
+    for (let i = 0; i < 6; i++) stale(`k${i}`);
+    await run();
+    expect(['5200', '5201', '5202'].map((name) => received(name).length)).toEqual([2, 2, 2]);
+    expect(node('5201').stream.requests[0]?.stale).toBe(true);
+  });
+
+  it('goes to another copy when one refuses, or breaks off, and without an owner too', async () => {
+    owners.drawFollowers('- - 5201', '- - 5202');
+    start();
+    await run();
+    const [a, b] = [stale('a'), stale('b')];
+    await run();
+    node('5201').stream.answerAll({ code: status.ABORTED, message: 'not here' });
+    await run();
+    expect(received('5202')).toEqual(['b', 'a']);
+    node('5202').stream.end(broken);
+    await run();
+    await clock.advance(60);
+    await run();
+    node('5201').stream.answerAll({ stale: true, atOffset: 7 });
+    node('5202').stream.answerAll({ stale: true, atOffset: 7 });
+    expect([a.answer, b.answer]).toMatchObject([{ code: 0, atOffset: 7 }, { code: 0, atOffset: 7 }]);
+  });
+
+  it('waits when nobody has a copy, and says so', async () => {
+    owners.draw();
+    start();
+    const caller = stale('a');
+    await clock.advance(400);
+    expect(caller.answer).toMatchObject({ code: status.FAILED_PRECONDITION });
   });
 });
 

@@ -1,18 +1,20 @@
 import { CODE } from '../proto/codes.js';
 import { formatKey, type Key, keyFromBytes } from '../model/key.js';
-import { keyProblem, valueProblem } from '../model/limits.js';
-import { GET, NO_BYTES, PUT } from '../proto/kv-codec.js';
+import { keyProblem, valueProblem, writeIdProblem } from '../model/limits.js';
+import { GET, NO_BYTES, PUT, type RequestOptions } from '../proto/kv-codec.js';
 import type { Clock } from '../runtime/clock.js';
 import { unreachable } from '../runtime/errors.js';
 import type { Logger } from '../runtime/log.js';
+import { type Random, systemRandom } from '../runtime/random.js';
 import { endOfTurn, type Turn } from '../runtime/turn.js';
 import { ByteBudget } from './budget.js';
 import { DeadlineWheel } from './deadlines.js';
-import { formatOwner, type Owners, sameOwner } from './owners.js';
-import type { Answer, Loss } from './pipe.js';
+import { formatOwner, type Owner, type Owners, sameOwner } from './owners.js';
+import type { Answer, Loss, Pipe } from './pipe.js';
 import { Pipes } from './pipes.js';
 import { NO_OWNER, type Obstacle, type RequestEvents, RoutedRequest, type Ticket } from './request.js';
 import type { TransportFactory } from './transport.js';
+import { WriteIdSource } from './write-id.js';
 
 export interface RouterOptions {
   readonly owners: Owners;
@@ -20,6 +22,8 @@ export interface RouterOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly turn?: Turn;
+  /** Makes the ids of writes. */
+  readonly random?: Random;
   /** How long a request without a deadline of its own may take. */
   readonly timeoutMs?: number;
   /** Requests and answers on their way may hold this much; what goes beyond is answered RESOURCE_EXHAUSTED. */
@@ -38,6 +42,8 @@ export interface RouterStats {
   readonly holds: Readonly<Record<Obstacle['is'], number>>;
   /** Requests refused because of `maxBytesInFlight`. */
   readonly shed: number;
+  /** Times that a write was sent again because nobody knew what became of it. */
+  readonly repeated: number;
 }
 
 export const DEFAULT_TIMEOUT_MS = 10_000;
@@ -54,8 +60,9 @@ const RETRY_MAX_MS = 500;
  * Brings each request to the node that owns its key. While there is none, or it
  * cannot be reached, or it says it is not the one, the request is held, and tried
  * again when the map of owners changes or a connection comes up, until its
- * deadline. A write is never sent twice unless the first is known to have had no
- * effect.
+ * deadline. A write has an id, its own or one made here. One whose fate nobody knows is
+ * sent again with it, to nodes that know ids, and so applied once; where a node knows
+ * none it is never sent twice unless the first is known to have had no effect.
  *
  * `get` and `put` call `done` once with a gRPC status code, not with an error: most
  * answers only travel through.
@@ -70,11 +77,15 @@ export class Router {
   private readonly wheel: DeadlineWheel<RoutedRequest>;
   /** In order of arrival. */
   private readonly held = new Set<RoutedRequest>();
-  private readonly holds = { noOwner: 0, refused: 0, unreachable: 0 };
+  private readonly holds = { noOwner: 0, refused: 0, unreachable: 0, unavailable: 0 };
+  private readonly ids: WriteIdSource;
   private readonly subscription: { unsubscribe(): void };
   private readonly events: RequestEvents;
   private inFlight = 0;
   private shed = 0;
+  private repeated = 0;
+  /** Stale reads take turns. */
+  private turns = 0;
   private answerBytes = ANSWER_BYTES_MIN;
   private wakeDue = false;
   private closed = false;
@@ -83,6 +94,7 @@ export class Router {
     this.clock = options.clock;
     this.turn = options.turn ?? endOfTurn;
     this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.ids = new WriteIdSource(options.random ?? systemRandom);
     this.pipes = new Pipes({
       transports: options.transports,
       clock: options.clock,
@@ -116,13 +128,13 @@ export class Router {
   }
 
   /** `done` may be called from within, and is called at the latest when `timeoutMs` is over. */
-  get(key: Buffer, timeoutMs: number | undefined, done: (answer: Answer) => void): Ticket | undefined {
-    return this.submit(GET, key, undefined, timeoutMs, done);
+  get(key: Buffer, timeoutMs: number | undefined, done: (answer: Answer) => void, options: RequestOptions = NO_OPTIONS): Ticket | undefined {
+    return this.submit(GET, key, undefined, timeoutMs, done, options);
   }
 
   /** An undefined value deletes. */
-  put(key: Buffer, value: Buffer | undefined, timeoutMs: number | undefined, done: (answer: Answer) => void): Ticket | undefined {
-    return this.submit(PUT, key, value, timeoutMs, done);
+  put(key: Buffer, value: Buffer | undefined, timeoutMs: number | undefined, done: (answer: Answer) => void, options: RequestOptions = NO_OPTIONS): Ticket | undefined {
+    return this.submit(PUT, key, value, timeoutMs, done, options);
   }
 
   stats(): RouterStats {
@@ -133,6 +145,7 @@ export class Router {
       nodes: this.pipes.size,
       holds: { ...this.holds },
       shed: this.shed,
+      repeated: this.repeated,
     };
   }
 
@@ -152,8 +165,10 @@ export class Router {
     value: Buffer | undefined,
     timeout: number | undefined,
     done: (answer: Answer) => void,
+    options: RequestOptions,
   ): Ticket | undefined {
-    const problem = keyProblem(keyBytes.length) ?? (value && valueProblem(value.length));
+    const { writeId, retryAgeMs } = options;
+    const problem = keyProblem(keyBytes.length) ?? (value && valueProblem(value.length)) ?? (writeId && writeIdProblem(writeId.length));
     if (problem !== undefined) {
       done(failure(CODE.INVALID_ARGUMENT, problem));
       return undefined;
@@ -168,9 +183,11 @@ export class Router {
       done(this.closed ? failure(CODE.UNAVAILABLE, 'shutting down') : this.overload(bytes));
       return undefined;
     }
-    const deadlineAt = this.clock.now() + timeoutMs;
+    const now = this.clock.now();
     const key = keyFromBytes(keyBytes);
-    const request = new RoutedRequest(this.events, action, key, keyBytes, value, deadlineAt, timeoutMs, bytes, done);
+    const id = action === PUT ? (writeId ?? this.ids.next()) : undefined;
+    const request = new RoutedRequest(this.events, action, key, keyBytes, value, now + timeoutMs, timeoutMs, bytes, done, options.level ?? 0, id, options.stale ?? false);
+    if (writeId && retryAgeMs) request.firstSentAt = now - retryAgeMs;
     this.inFlight++;
     this.wheel.add(request);
     this.dispatch(request, false);
@@ -192,6 +209,7 @@ export class Router {
    * that refused it is not asked again before the map says anything new of it.
    */
   private dispatch(request: RoutedRequest, insist: boolean): void {
+    if (request.stale && this.dispatchStale(request)) return;
     const owner = this.options.owners.find(request.key);
     if (!owner) {
       this.hold(request, NO_OWNER);
@@ -203,20 +221,47 @@ export class Router {
       return;
     }
     const pipe = this.pipes.get(owner.address);
+    if (request.firstSentAt !== undefined && pipe.forgetsWrites) {
+      this.finish(request, failure(CODE.UNAVAILABLE, `${formatOwner(owner)} knows no write ids, so the write was not sent again: whether an earlier try was applied is unknown`));
+      return;
+    }
     if (!pipe.send(request)) {
       this.hold(request, { is: 'unreachable', node: owner, because: pipe.problem });
       return;
     }
-    request.owner = owner;
+    this.sent(request, owner, pipe);
+  }
+
+  /** To any copy, in turns, each asked once until the request is held. False when none takes it, and the owner is left. */
+  private dispatchStale(request: RoutedRequest): boolean {
+    const copies = this.options.owners.copies(request.key);
+    const first = this.turns++;
+    for (let i = 0; i < copies.length; i++) {
+      const copy = copies[(first + i) % copies.length] as Owner;
+      if (request.tried?.has(copy.address)) continue;
+      (request.tried ??= new Set()).add(copy.address);
+      const pipe = this.pipes.get(copy.address);
+      if (!pipe.send(request)) continue;
+      this.sent(request, copy, pipe);
+      return true;
+    }
+    return false;
+  }
+
+  private sent(request: RoutedRequest, to: Owner, pipe: Pipe): void {
+    request.owner = to;
     request.pipe = pipe;
+    request.sentAt = this.clock.now();
     if (request.phase === 'held') this.release(request);
     request.phase = 'sent';
+    if (request.firstSentAt !== undefined) this.repeated++;
   }
 
   /** Sets the request aside until something changes, or its next try by itself. */
   private hold(request: RoutedRequest, obstacle: Obstacle): void {
     request.obstacle = obstacle;
     request.pipe = undefined;
+    request.tried = undefined;
     if (request.phase === 'held') return;
     request.phase = 'held';
     this.held.add(request);
@@ -267,7 +312,8 @@ export class Router {
 
   private expire(request: RoutedRequest): void {
     if (request.phase === 'held') {
-      this.finish(request, heldTooLong(request, this.options.owners.addresses().length));
+      const why = heldTooLong(request, this.options.owners.addresses().length);
+      this.finish(request, request.firstSentAt === undefined ? why : { ...why, code: CODE.DEADLINE_EXCEEDED, message: `${why.message}. Whether the write was applied is unknown` });
       return;
     }
     request.pipe?.cancel(request);
@@ -284,8 +330,13 @@ export class Router {
       this.dispatch(request, false);
       return;
     }
-    if (owner && request.isRead && answer.code === CODE.UNAVAILABLE) {
-      this.hold(request, { is: 'unreachable', node: owner, because: answer.message });
+    if (owner && answer.code === CODE.UNAVAILABLE && (request.isRead || request.pipe?.forgetsWrites === false)) {
+      this.hold(request, { is: 'unavailable', node: owner, because: answer.message });
+      return;
+    }
+    if (owner && !request.isRead && answer.code === CODE.UNKNOWN && request.pipe?.forgetsWrites === false) {
+      request.firstSentAt ??= request.sentAt;
+      this.hold(request, { is: 'unavailable', node: owner, because: answer.message });
       return;
     }
     // The mean of late is what a read is taken to bring; one large value must not shed a crowd of small ones.
@@ -293,13 +344,20 @@ export class Router {
       const mean = this.answerBytes + (answer.value.length - this.answerBytes) / 32;
       this.answerBytes = Math.max(ANSWER_BYTES_MIN, Math.round(mean));
     }
+    if (request.firstSentAt !== undefined && answer.code !== CODE.OK && answer.code !== CODE.INVALID_ARGUMENT) {
+      // It tells of this try alone.
+      this.finish(request, failure(CODE.UNAVAILABLE, `${answer.message}. Whether an earlier try of the write was applied is unknown`));
+      return;
+    }
     this.finish(request, answer);
   }
 
   private onLost(request: RoutedRequest, loss: Loss): void {
     if (request.phase !== 'sent') return;
     const { owner } = request;
-    if (owner && !this.closed && (loss.definitelyNotApplied || request.isRead)) {
+    const repeatable = loss.definitelyNotApplied || request.isRead || (loss.repeatable && request.writeId !== undefined);
+    if (owner && !this.closed && repeatable) {
+      if (!loss.definitelyNotApplied && !request.isRead) request.firstSentAt ??= request.sentAt;
       request.obstacle = { is: 'unreachable', node: owner, because: loss.reason };
       this.dispatch(request, false);
       return;
@@ -333,6 +391,7 @@ export class Router {
 /** Why the request could not be sent by its deadline, in words that say where to look. */
 function heldTooLong(request: RoutedRequest, nodes: number): Answer {
   const waited = `waited ${describeMs(request.timeoutMs)}`;
+  const fate = request.firstSentAt === undefined ? '. Nothing was applied' : '';
   const { obstacle } = request;
   switch (obstacle.is) {
     case 'noOwner': {
@@ -342,11 +401,15 @@ function heldTooLong(request: RoutedRequest, nodes: number): Answer {
     case 'refused':
       return failure(CODE.FAILED_PRECONDITION, `${waited} for ${formatOwner(obstacle.by)}, which refuses: ${obstacle.because}`);
     case 'unreachable':
-      return failure(CODE.UNAVAILABLE, `${waited} for ${formatOwner(obstacle.node)}, which cannot be reached: ${obstacle.because}. Nothing was applied`);
+      return failure(CODE.UNAVAILABLE, `${waited} for ${formatOwner(obstacle.node)}, which cannot be reached: ${obstacle.because}${fate}`);
+    case 'unavailable':
+      return failure(CODE.UNAVAILABLE, `${waited} for ${formatOwner(obstacle.node)}, which cannot answer: ${obstacle.because}${fate}`);
     default:
       return unreachable(obstacle);
   }
 }
+
+const NO_OPTIONS: RequestOptions = {};
 
 function failure(code: number, message: string): Answer {
   return { code, message, value: NO_BYTES, epoch: 0, offset: 0 };

@@ -1,7 +1,7 @@
 import * as grpc from '@grpc/grpc-js';
 import { CODE } from '../proto/codes.js';
 import { channelOptions } from '../proto/channel.js';
-import { GET, decodeValue, encodeGetRequest, encodePutRequest, NO_BYTES, type ValueFrame } from '../proto/kv-codec.js';
+import { GET, decodeValue, encodeGetRequest, encodePutRequest, KNOWS_WRITE_IDS, NO_BYTES, type RequestOptions, type ValueFrame } from '../proto/kv-codec.js';
 import type { Clock } from '../runtime/clock.js';
 
 /** How a call ended: a gRPC status. */
@@ -11,8 +11,11 @@ export interface EndStatus {
 }
 
 export interface PipeEvents {
-  /** The node has accepted the stream: what is written from now on may reach it. */
-  onOpen(): void;
+  /**
+   * The node has accepted the stream: what is written from now on may reach it. With
+   * `knowsWriteIds` a write that is sent again with its id is applied once.
+   */
+  onOpen(knowsWriteIds: boolean): void;
   onMessage(bytes: Buffer): void;
   /** Once, last. */
   onEnd(status: EndStatus): void;
@@ -27,7 +30,7 @@ export interface PipeStream {
   cancel(): void;
 }
 
-export interface UnaryRequest {
+export interface UnaryRequest extends RequestOptions {
   readonly action: number;
   readonly keyBytes: Buffer;
   readonly value: Buffer | undefined;
@@ -74,8 +77,8 @@ class GrpcTransport implements NodeTransport {
     const metadata = new grpc.Metadata({ waitForReady: true });
     const call = this.client.makeBidiStreamRequest('/kv.Pipe/Open', asIs, asIs, metadata);
     let ended = false;
-    call.on('metadata', () => {
-      if (!ended) events.onOpen();
+    call.on('metadata', (headers: grpc.Metadata) => {
+      if (!ended) events.onOpen(headers.get(KNOWS_WRITE_IDS)[0] === '1');
     });
     call.on('data', (message: Buffer) => {
       if (!ended) events.onMessage(message);
@@ -105,7 +108,7 @@ class GrpcTransport implements NodeTransport {
     const isGet = request.action === GET;
     const call = this.client.makeUnaryRequest(
       isGet ? '/kv.KV/Get' : '/kv.KV/Put',
-      isGet ? (r: UnaryRequest) => encodeGetRequest(r.keyBytes) : (r: UnaryRequest) => encodePutRequest(r.keyBytes, r.value),
+      isGet ? (r: UnaryRequest) => encodeGetRequest(r.keyBytes, r) : (r: UnaryRequest) => encodePutRequest(r.keyBytes, r.value, r),
       decodeValue,
       request,
       { deadline: this.clock.wallMs() + timeoutMs },

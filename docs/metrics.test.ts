@@ -32,7 +32,7 @@ const SOURCES: Readonly<Record<string, () => Registry>> = {
   'proxy/metrics.ts': () => {
     const registry = new Registry();
     new RequestMetrics('keyranger_proxy', METHODS).register(registry);
-    const stats = { inFlight: 0, held: 0, bytesInFlight: 0, nodes: 0, holds: {}, shed: 0 };
+    const stats = { inFlight: 0, held: 0, bytesInFlight: 0, nodes: 0, holds: {}, shed: 0, repeated: 0 };
     registerRouterMetrics(registry, { stats: () => stats } as never, { current: { owners: [] } } as never);
     return registry;
   },

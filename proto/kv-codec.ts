@@ -17,6 +17,9 @@ export const CANCEL = 3;
 export const SAFE = 1;
 export const ASYNC = 2;
 
+/** A header of a pipe's answer, see pipe.proto. */
+export const KNOWS_WRITE_IDS = 'write-ids';
+
 /** What a request says besides key and value; what is left out is as proto3 has it. */
 export interface RequestOptions {
   /** Of a get: any copy may answer. */

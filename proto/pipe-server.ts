@@ -7,6 +7,7 @@ import {
   decodePipeRequests,
   encodePipeResponses,
   GET,
+  KNOWS_WRITE_IDS,
   NO_BYTES,
   pipeFrameLength,
   PUT,
@@ -50,9 +51,6 @@ const BATCH_BYTES = 1024 * 1024;
 const BATCH_ANSWERS = 512;
 const UNWRITTEN_BYTES_MAX = 1024 * 1024;
 const UNWRITTEN_MESSAGES_MAX = 4;
-
-/** A header of the answer, see pipe.proto. */
-export const KNOWS_WRITE_IDS = 'write-ids';
 
 type RawCall = grpc.ServerDuplexStream<Buffer, Buffer>;
 

@@ -42,4 +42,15 @@ export function registerRouterMetrics(registry: Registry, router: Router, mirror
       },
     }),
   );
+  registry.registerMetric(
+    new Counter({
+      name: 'keyranger_proxy_repeated_writes_total',
+      help: 'Times that a write was sent again, with its id, because nobody knew what became of it.',
+      registers: [],
+      collect() {
+        this.reset();
+        this.inc(router.stats().repeated);
+      },
+    }),
+  );
 }

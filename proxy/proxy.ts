@@ -63,6 +63,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     owners,
     transports: grpcTransports(clock),
     clock,
+    random,
     logger,
     timeoutMs: options.timeoutMs,
     maxBytesInFlight: options.maxBytesInFlight,

@@ -27,7 +27,8 @@ export function addProxyServices(server: grpc.Server, options: ProxyServicesOpti
 
 export function routedHandler(router: Router): PipeHandler {
   const { budget } = router;
-  return ({ action, key, value }, reply, timeoutMs) => {
+  return (request, reply, timeoutMs) => {
+    const { action, key, value } = request;
     const done: Parameters<Router['get']>[2] = (answer) => {
       const { length } = answer.value;
       if (length < LARGE_BYTES) {
@@ -40,7 +41,7 @@ export function routedHandler(router: Router): PipeHandler {
       };
       reply({ ...answer, left });
     };
-    const ticket = action === GET ? router.get(key, timeoutMs, done) : router.put(key, value, timeoutMs, done);
+    const ticket = action === GET ? router.get(key, timeoutMs, done, request) : router.put(key, value, timeoutMs, done, request);
     return ticket && (() => {
       ticket.cancel();
     });

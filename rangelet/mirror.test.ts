@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Instance } from '../coordination/interfaces.js';
 import { formatInterval } from '../model/interval.js';
 import type { Key } from '../model/key.js';
-import { NO_LOAD, type RangeInfo } from '../model/report.js';
+import { NO_LOAD, type RangeInfo, type ReplicaInfo } from '../model/report.js';
 import type { RemoteState } from '../model/states.js';
 import { seededRandom } from '../runtime/random.js';
 import { ManualClock, settle } from '../test/cluster/manual-clock.js';
@@ -22,6 +22,14 @@ function range(text: string, full = true): LinkEvent {
   const report = { meta, state: state as RemoteState, epoch: Number(epoch) };
   const info: RangeInfo | undefined = full ? { ...report, load: NO_LOAD, progress: undefined, lastError: '', serving: state === 'Active' } : undefined;
   return { type: 'range', ...report, info };
+}
+
+/** A copy that follows its range's primary, and is level with it or not. */
+function follower(text: string, caughtUp = true): LinkEvent {
+  const event = range(text);
+  if (event.type !== 'range' || !event.info) return event;
+  const replica: ReplicaInfo = { configEpoch: 0, logEpoch: 0, lastOffset: 0, committedOffset: 0, source: 'n1:1', sourceLost: false, followers: [], leased: false, damaged: false };
+  return { ...event, info: { ...event.info, replica, progress: { keys: 0, bytes: 0, keysTotal: 0, caughtUp } } };
 }
 
 const old = (text: string): LinkEvent => range(text, false);
@@ -79,6 +87,25 @@ class World {
     return this.mirror.nodes().map((n) => `${n.ident} ${n.link} ${n.known ? 'known' : 'unknown'} ${n.ranges}`);
   }
 }
+
+describe('copies that may be read', () => {
+  test('are the owner and who follows it, from when they are level until they leave', async () => {
+    const w = new World();
+    await w.discover(node('n1'), node('n2'), node('n3'));
+    const copies = (): string[] => w.mirror.copiesOf('k' as Key).map(({ node: ident, range: id }) => `R${id}@${ident}`);
+    await w.say('n1:1', range('1 -m Active 3'), range('2 m- Active 3'), SYNCED);
+    await w.say('n2:1', follower('1 -m Inactive 3'), follower('2 m- Inactive 3'), SYNCED);
+    await w.say('n3:1', follower('1 -m Inactive 3', false), SYNCED);
+    expect(copies()).toEqual(['R1@n1', 'R1@n2']);
+    await w.say('n3:1', follower('1 -m Inactive 3'));
+    expect(copies()).toEqual(['R1@n1', 'R1@n2', 'R1@n3']);
+    await w.say('n2:1', follower('1 -m Dropping 3'));
+    await w.say('n1:1', range('1 -m Inactive 3'));
+    expect(copies()).toEqual(['R1@n3']);
+    await w.discover(node('n1'), node('n2'));
+    expect(copies()).toEqual([]);
+  });
+});
 
 describe('a listing', () => {
   test('counts when it is complete, all at once', async () => {

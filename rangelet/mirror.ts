@@ -1,5 +1,5 @@
 import { type Observable, Subject, type Subscription } from 'rxjs';
-import type { Interval } from '../model/interval.js';
+import { type Interval, containsKey } from '../model/interval.js';
 import type { Key } from '../model/key.js';
 import type { NodeIdent, RangeId, RangeMeta } from '../model/range.js';
 import type { RemoteState } from '../model/states.js';
@@ -32,6 +32,14 @@ export class OwnerMap {
   within(interval: Interval): readonly Owner[] {
     return ownersWithin(this.owners, interval);
   }
+}
+
+/** A copy of a range that may be read, new or not. */
+export interface CopyPlace {
+  readonly range: RangeId;
+  readonly epoch: number;
+  readonly node: NodeIdent;
+  readonly address: string;
 }
 
 /** A node as discovery tells of it; an `Instance` of coordination/ is one. */
@@ -86,6 +94,12 @@ interface MirroredReport {
   readonly report: RangeReport;
   /** Set while the node claims to be active for it. */
   readonly claim: Claim | undefined;
+  /** Set while the node follows it, and is level with whom it follows. */
+  readonly follows: Follower | undefined;
+}
+
+interface Follower extends CopyPlace {
+  readonly meta: RangeMeta;
 }
 
 interface NodeEntry {
@@ -107,6 +121,9 @@ export class Mirror {
   /** The claim believed of each range, as it is in `ownership`. */
   private readonly believed = new Map<RangeId, Claim>();
   private readonly touched = new Set<RangeId>();
+  private readonly followers = new Map<RangeId, Set<Follower>>();
+  /** Ranges that are followed, by their first key; made when somebody asks after a change. */
+  private followed: readonly RangeMeta[] | undefined;
   private readonly subject = new Subject<OwnerMap>();
   private readonly linkDeps: LinkDeps;
   private readonly turn: Turn;
@@ -143,6 +160,14 @@ export class Mirror {
   /** The newest map. */
   get current(): OwnerMap {
     return this.map;
+  }
+
+  /** Whoever has a copy of the key that may be read, new or not: its owner, and those that follow. */
+  copiesOf(key: Key): readonly CopyPlace[] {
+    const owner = this.map.ownerOf(key);
+    const range = owner?.range ?? this.followedRangeOf(key);
+    const followers = range === undefined ? undefined : this.followers.get(range);
+    return [...(owner ? [owner] : []), ...(followers ?? [])];
   }
 
   /** Each new map from now on. */
@@ -237,13 +262,17 @@ export class Mirror {
   }
 
   private withdrawAll(node: NodeEntry): void {
-    for (const { claim } of node.ranges.values()) if (claim) this.withdraw(claim);
+    for (const { claim, follows } of node.ranges.values()) {
+      if (claim) this.withdraw(claim);
+      if (follows) this.unfollow(follows);
+    }
   }
 
   private put(node: NodeEntry, report: RangeReport): void {
     const { id } = report.meta;
     const before = node.ranges.get(id);
     if (before?.claim) this.withdraw(before.claim);
+    if (before?.follows) this.unfollow(before.follows);
     if (report.state === 'NotFound') {
       node.ranges.delete(id);
       return;
@@ -254,8 +283,39 @@ export class Mirror {
         ? { range: report.meta, epoch: report.epoch, node: ident, address, report: ++this.reports }
         : undefined;
     // The report's details are the controller's business; here they would only hold memory.
-    node.ranges.set(id, { report: { ...report, info: undefined }, claim });
+    const follows: Follower | undefined = isLevelFollower(report) ? { meta: report.meta, range: id, epoch: report.epoch, node: ident, address } : undefined;
+    node.ranges.set(id, { report: { ...report, info: undefined }, claim, follows });
     if (claim) this.submit(claim);
+    if (follows) this.addFollower(follows);
+  }
+
+  private addFollower(follower: Follower): void {
+    const others = this.followers.get(follower.range);
+    if (others) others.add(follower);
+    else this.followers.set(follower.range, new Set([follower]));
+    this.followed = undefined;
+  }
+
+  private unfollow(follower: Follower): void {
+    const others = this.followers.get(follower.range);
+    others?.delete(follower);
+    if (others?.size === 0) this.followers.delete(follower.range);
+    this.followed = undefined;
+  }
+
+  /** Where no node is active for the key. */
+  private followedRangeOf(key: Key): RangeId | undefined {
+    this.followed ??= [...this.followers.values()].flatMap((copies) => [...copies].slice(0, 1).map(({ meta }) => meta)).sort((a, b) => (a.start < b.start ? -1 : 1));
+    const { followed } = this;
+    let low = 0;
+    let high = followed.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((followed[middle] as RangeMeta).start <= key) low = middle + 1;
+      else high = middle;
+    }
+    const range = followed[low - 1];
+    return range && containsKey(range, key) ? range.id : undefined;
   }
 
   private submit(claim: Claim): void {
@@ -312,6 +372,11 @@ export class Mirror {
     this.map = new OwnerMap(this.map.version + 1, this.ownership.owners);
     this.subject.next(this.map);
   }
+}
+
+/** It was whole once, and follows on. */
+function isLevelFollower({ state, info }: RangeReport): boolean {
+  return state === 'Inactive' && info?.replica !== undefined && info.progress?.caughtUp === true;
 }
 
 /** Nodes that say nothing of an incarnation are taken by their name. */

@@ -1,6 +1,6 @@
 import { merge, type Observable } from 'rxjs';
 import type { Key } from '../model/key.js';
-import type { DiscoveredNode, Mirror } from './mirror.js';
+import type { CopyPlace, DiscoveredNode, Mirror } from './mirror.js';
 import type { Owner } from './owners.js';
 
 /** What the mirror knows, as client/ asks for it to route. */
@@ -21,6 +21,10 @@ export class MirroredOwners {
 
   findBelow(end: Key): Owner | undefined {
     return this.mirror.current.ownerBelow(end);
+  }
+
+  copies(key: Key): readonly CopyPlace[] {
+    return this.mirror.copiesOf(key);
   }
 
   addresses(): readonly string[] {

@@ -36,6 +36,10 @@ class DrawnOwners implements SpanOwners {
     return this.owners.find(({ interval }) => (end === NO_KEY ? interval.end === NO_KEY : interval.start < end && (interval.end === NO_KEY || interval.end >= end)));
   }
 
+  copies(key: Key): readonly SpanOwner[] {
+    return this.owners.filter(({ interval }) => containsKey(interval, key));
+  }
+
   addresses(): string[] {
     return [...new Set(this.owners.map(({ address }) => address))];
   }

@@ -66,7 +66,7 @@ export class FakeStream implements PipeStream {
   }
 
   accept(): void {
-    this.events.onOpen();
+    this.events.onOpen(this.node.knowsWriteIds);
   }
 
   answer(...answers: (Partial<PipeResponseFrame> & { readonly id: number })[]): void {
@@ -117,6 +117,7 @@ export class FakeNode implements NodeTransport {
   readonly calls: FakeUnaryCall[] = [];
   connected = true;
   acceptsAtOnce = true;
+  knowsWriteIds = true;
   stalled = false;
   closed = false;
 
@@ -156,6 +157,15 @@ export class FakeOwners implements Owners {
   readonly changes = new Subject<void>();
   private owners: { start: Key; end: Key; owner: Owner }[] = [];
   private nodes: string[] = [];
+  private followers: { start: Key; end: Key; owner: Owner }[] = [];
+
+  /** As `draw`, of copies that only follow. */
+  drawFollowers(...lines: string[]): void {
+    const owners = this.owners;
+    this.draw(...lines);
+    this.followers = this.owners;
+    this.owners = owners;
+  }
 
   /** `start end node epoch`, one a line; `-` is infinity. Tells nobody. */
   draw(...lines: string[]): void {
@@ -180,6 +190,12 @@ export class FakeOwners implements Owners {
 
   find(key: Key): Owner | undefined {
     return this.owners.find(({ start, end }) => key >= start && (end === '' || key < end))?.owner;
+  }
+
+  copies(key: Key): readonly Owner[] {
+    const followers = this.followers.filter(({ start, end }) => key >= start && (end === '' || key < end)).map(({ owner }) => owner);
+    const owner = this.find(key);
+    return owner ? [owner, ...followers] : followers;
   }
 
   addresses(): readonly string[] {

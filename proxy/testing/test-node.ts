@@ -9,7 +9,7 @@ import { serverOptions } from '../../proto/channel.js';
 import { CODE } from '../../proto/codes.js';
 import { rangeMetaToWire } from '../../proto/convert.js';
 import { NodeClient, type ServeRequest } from '../../proto/gen/ranger/node.js';
-import { GET, NO_BYTES } from '../../proto/kv-codec.js';
+import { GET, NO_BYTES, type PipeRequestFrame } from '../../proto/kv-codec.js';
 import { addKvServer } from '../../proto/kv-server.js';
 import { addPipeService, type PipeHandler, type PipeReply } from '../../proto/pipe-server.js';
 import { Rangelet } from '../../rangelet/rangelet.js';
@@ -22,6 +22,8 @@ import { endOfTurn } from '../../runtime/turn.js';
 export class SharedData {
   readonly values = new Map<Key, Buffer>();
   writes = 0;
+  /** The answers to writes that had an id. */
+  readonly known = new Map<string, PipeReply>();
 }
 
 export interface TestNodeOptions {
@@ -180,19 +182,26 @@ export class TestNode {
     };
   };
 
-  private answer({ action, key, value }: { action: number; key: Buffer; value: Buffer | undefined }): PipeReply {
+  private answer({ action, key, value, writeId }: PipeRequestFrame): PipeReply {
     if (this.fault) return { ...this.fault, value: NO_BYTES, epoch: 0, offset: 0 };
     const at = keyFromBytes(key);
     const range = [...this.ranges.values()].find((meta) => containsKey(meta, at));
     if (!range) return failure(CODE.ABORTED, `no range here holds ${formatKey(at)}`);
     if (!this.active.has(range.id)) return failure(CODE.FAILED_PRECONDITION, `R${range.id} is not writable here`);
     this.served++;
-    return action === GET ? this.read(at) : this.write(at, value);
+    return action === GET ? this.read(at) : this.writeOnce(at, value, writeId?.toString('hex') ?? '');
   }
 
   private read(key: Key): PipeReply {
     const value = this.options.data.values.get(key);
     return value ? { ...OK, value } : failure(CODE.NOT_FOUND, `key ${formatKey(key)} is not there`);
+  }
+
+  private writeOnce(key: Key, value: Buffer | undefined, id: string): PipeReply {
+    const { known } = this.options.data;
+    const answer = known.get(id) ?? this.write(key, value);
+    if (id !== '') known.set(id, answer);
+    return answer;
   }
 
   private write(key: Key, value: Buffer | undefined): PipeReply {

@@ -154,7 +154,7 @@ export class Cluster {
     const logger = this.trace.logger(name);
     const mirror = new Mirror({ nodes, connect: rangesFrom(process, this.wires()), clock, random, logger, turn });
     const owners = new MirroredOwners(mirror, nodes);
-    const router = this.build.router({ owners, transports: dataFrom(process, this.wires()), clock, logger, turn, timeoutMs: 3000 });
+    const router = this.build.router({ owners, transports: dataFrom(process, this.wires()), clock, logger, turn, random, timeoutMs: 3000 });
     this.routers.set(process, router);
     process.onDeath(() => {
       this.routers.delete(process);

@@ -245,7 +245,7 @@ class SimulatedData implements DataTransport {
         }
         accepted = true;
         this.open.add(mine);
-        events.onOpen();
+        events.onOpen(true);
       };
       mine.onEnd = (error) => {
         // Until there is a connection it is waited for.

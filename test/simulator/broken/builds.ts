@@ -125,7 +125,13 @@ export const neverRepeats = broken('the controller sends each command once', [5]
   },
 });
 
-export const doublesWrites = broken('the router sends a write again whose fate nobody knows', [3], {
+export const forgetsWriteIds = broken('a retried write is applied twice', [3], {
+  node: (node) => {
+    node.queue.answersKnown = () => false;
+  },
+});
+
+export const doublesWrites = broken('the router sends a write again, as a new one, whose fate nobody knows', [3], {
   router: (options) => {
     const router = new Router(options);
     const events = inside(router)['events'] as { lost: (request: RoutedRequest, loss: Loss) => void };
