@@ -6,7 +6,7 @@ import type { Copy } from '../range/copy.js';
 import type { Retention } from '../range/retention.js';
 import type { LinkRecord } from '../storage/copy-record.js';
 import { type PackedPairs, packedKeys } from '../storage/packed.js';
-import type { Commit, LogRecord, Storage } from '../storage/storage.js';
+import { type Commit, type LogRecord, type Storage, writesNothing } from '../storage/storage.js';
 import type { Link } from './link.js';
 import type { ToFollower } from './messages.js';
 
@@ -96,7 +96,7 @@ export class CopySink implements LinkSink {
     const { copy } = this;
     for (let after = offset; ; ) {
       const records = this.deps.storage.readLog(copy.meta.id, after, LOG_PAGE_BYTES);
-      for (const record of records) keys.add(keyFromBytes(record.key));
+      for (const record of records) if (!writesNothing(record)) keys.add(keyFromBytes(record.key));
       if (keys.size > RESTORED_MAX) return undefined;
       const last = records[records.length - 1];
       if (!last) return [...keys];
@@ -126,23 +126,11 @@ export class CopySink implements LinkSink {
       async () => {
         this.refuseOverwrite(link);
         const record = { ...copy.record, links: withLink(copy.record.links, link, offset), wholeAt };
-        const ids = this.writeIdsBehind(offset);
         await copies.save([{ copy, record }], { cuts: [{ range: copy.meta.id, after: offset }] });
-        for (const id of ids) copy.writeIds.remove(id);
+        copy.writeIds.cut(offset);
         copy.cut(offset, storage.readLog(copy.meta.id, offset - 1, 1)[0]?.epoch ?? copy.record.baseEpoch ?? 0);
       },
     );
-  }
-
-  private writeIdsBehind(offset: number): Buffer[] {
-    const ids: Buffer[] = [];
-    for (let after = offset; ; ) {
-      const records = this.deps.storage.readLog(this.copy.meta.id, after, LOG_PAGE_BYTES);
-      for (const { writeId } of records) if (writeId) ids.push(writeId);
-      const last = records.at(-1);
-      if (!last) return ids;
-      after = last.offset;
-    }
   }
 
   async adopt(link: Link, offset: number, logEpoch: number): Promise<void> {

@@ -226,7 +226,7 @@ export class FollowSource {
     const from = resumeAt === undefined ? this.start.span.start : snapshotFrom;
     const keys = from === undefined ? 0 : await this.countKeys({ ...this.start.span, start: from });
     if (from !== undefined) this.wholeAt = Infinity;
-    await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch, keys, logEpoch, knownForMs });
+    await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch, keys, logEpoch: this.epochAt(copy, offset), knownForMs });
     if (from !== undefined) await this.sendChunks(copy, from);
     return offset;
   }
@@ -239,6 +239,12 @@ export class FollowSource {
     const start = copy.writeIds.logStart(kept);
     const offset = Math.min(start.offset, end);
     return this.logReaches(copy, offset) ? { offset, knownForMs: start.knownForMs } : { offset: end };
+  }
+
+  private epochAt(copy: Copy, offset: number): number {
+    const { logEpoch } = copy.record;
+    if (offset >= copy.durableOffset) return logEpoch;
+    return logEpochs(this.deps.storage, copy).find(({ endOffset }) => endOffset >= offset)?.epoch ?? logEpoch;
   }
 
   /** Where the follower's log can go on; undefined when it needs a snapshot. */

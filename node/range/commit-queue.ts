@@ -188,8 +188,8 @@ function answerAsFirst(copy: Copy, write: Write & { readonly writeId: Buffer }, 
     if (copy.writeIds.find(writeId)?.offset !== known.offset) {
       return () => done(new AppError('UNAVAILABLE', 'the first try of the write failed: nothing was applied'), nowhere(write));
     }
+    if (copy.gone || !copy.admitting) return () => done(new AppError('UNKNOWN', `whether the write was applied is unknown: R${copy.meta.id} stopped serving before it was committed`), nowhere(write));
     if (known.offset <= copy.committedOffset) return () => done(undefined, { epoch: known.epoch, offset: known.offset, key, value });
-    if (copy.gone || copy.quiet) return () => done(new AppError('UNKNOWN', `whether the write was applied is unknown: R${copy.meta.id} stopped serving before it was committed`), nowhere(write));
     return undefined;
   };
   const answer = outcome();

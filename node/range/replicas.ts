@@ -74,7 +74,7 @@ export class Replicas implements ReplicaSource {
   /** The copy is no primary any more. */
   uninstall(copy: Copy): void {
     copy.replication = undefined;
-    copy.giveUp(new AppError('UNAVAILABLE', `R${copy.meta.id} left this node before every copy had the write: whether it was applied is unknown`));
+    copy.giveUp(new AppError('UNKNOWN', `R${copy.meta.id} left this node before every copy had the write: whether it was applied is unknown`));
     copy.uncommitted.clear();
   }
 

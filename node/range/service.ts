@@ -13,7 +13,7 @@ import type { FollowTransport, HandOver, PeerDump } from '../follow/messages.js'
 import { CopySink } from '../follow/sink.js';
 import type { CopyRecord, LinkRecord, LogOrigin } from '../storage/copy-record.js';
 import { packPairs } from '../storage/packed.js';
-import type { Storage } from '../storage/storage.js';
+import { type Storage, writesNothing } from '../storage/storage.js';
 import type { Cleaner } from './cleanup.js';
 import type { Copies, RecordChange } from './copies.js';
 import type { Copy } from './copy.js';
@@ -52,6 +52,9 @@ export interface Patience {
 
 /** How long a copy that stops serving waits for its members. */
 const CONFIRM_PATIENCE_MS = 2_000;
+
+/** More than this of seen ids before the first write is as good as a write. */
+const SEEN_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Our key-value store as a service of ranges: what the rangelet's commands do here. */
 export class KvRangeService implements RangeService {
@@ -314,6 +317,7 @@ export class KvRangeService implements RangeService {
     const end = records.at(-1)?.offset;
     if (end === undefined) return;
     copy.writeIds.seenWritten(base);
+    copy.lastEpoch = logEpoch;
     copy.advance(end);
     retention.added(copy, records);
   }
@@ -469,7 +473,8 @@ export class KvRangeService implements RangeService {
 
   /** When the log begins anew: what it went on behind before is still that while nothing has been written to it. */
   private originsKept(copy: Copy): readonly LogOrigin[] {
-    return this.deps.storage.logBounds(copy.meta.id) === undefined ? copy.record.origins : [];
+    const log = this.deps.storage.readLog(copy.meta.id, copy.record.baseOffset, SEEN_BYTES_MAX);
+    return log.every(writesNothing) ? copy.record.origins : [];
   }
 
   /** What was handed to a node that has lost its disk since cannot be had back from its empty successor. */

@@ -163,6 +163,10 @@ export class WriteIds {
       const slot = at & this.mask;
       if (this.isLive(slot) && (this.offsets[slot] as number) > after) this.unlink(slot);
     }
+    if (this.seenBase === undefined || this.seenBase < after) return;
+    // The list went with it; what it told is true still.
+    this.seenBase = undefined;
+    this.hasForeign = true;
   }
 
   /** Takes note of what a record of this copy's own log says. `learnedAt`: when it was written at the latest. */
