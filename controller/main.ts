@@ -3,7 +3,7 @@ import { parseCoordination } from '../coordination/choose.js';
 import type { Leadership } from '../coordination/interfaces.js';
 import { defaultIdent } from '../model/range.js';
 import { systemClock } from '../runtime/clock.js';
-import { dialable } from '../runtime/common-options.js';
+import { advertised, dialable } from '../runtime/common-options.js';
 import { loadConfig } from '../runtime/config.js';
 import { AppError, messageOf } from '../runtime/errors.js';
 import { type MainContext, type Running, runMain } from '../runtime/lifecycle.js';
@@ -40,8 +40,9 @@ async function start(ctx: MainContext): Promise<Running> {
   const clock = systemClock;
   const { host } = config.listen;
   const port = config.listen.port === 0 ? await freePort(host) : config.listen.port;
-  const address = formatAddress(dialable({ host, port }));
-  const ident = config.ident ?? defaultIdent(host, port);
+  const reached = advertised({ host, port }, config.advertise);
+  const address = formatAddress(dialable(reached));
+  const ident = config.ident ?? defaultIdent(reached.host, reached.port);
 
   const backend = await openBackend({ choice, dataDir: config.dataDir, clock, random: systemRandom, logger });
   const metrics = createMetrics({ name: 'controller' });

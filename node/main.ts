@@ -5,7 +5,7 @@ import { defaultIdent } from '../model/range.js';
 import { GET, PUT } from '../proto/kv-codec.js';
 import { addStoreService } from '../proto/store-server.js';
 import { type Clock, systemClock } from '../runtime/clock.js';
-import { dialable } from '../runtime/common-options.js';
+import { advertised, dialable } from '../runtime/common-options.js';
 import { loadConfig } from '../runtime/config.js';
 import { lockDirectory } from '../runtime/directory-lock.js';
 import { listenHttp } from '../runtime/http.js';
@@ -66,8 +66,9 @@ async function start(ctx: MainContext): Promise<Running> {
   // Peers are told the address before the server is there to ask for its port.
   const { host } = config.listen;
   const port = config.listen.port === 0 ? await freePort(host) : config.listen.port;
-  const address = formatAddress(dialable({ host, port }));
-  const ident = config.ident ?? defaultIdent(host, port);
+  const reached = advertised({ host, port }, config.advertise);
+  const address = formatAddress(dialable(reached));
+  const ident = config.ident ?? defaultIdent(reached.host, reached.port);
 
   const lock = await lockDirectory({ directory: config.dataDir, holder: `node ${ident}`, clock, random });
   const storage = openLmdb({ dir: config.dataDir, random, durable: config.durability === 'full' });

@@ -19,6 +19,7 @@ async function start(ctx: MainContext): Promise<Running> {
   const discovery = await openDiscovery({ choice, clock, random: systemRandom, logger });
   const proxy = await startProxy({
     listen: config.listen,
+    advertise: config.advertise,
     restListen: config.restAddr,
     ident: config.ident,
     timeoutMs: config.timeout,

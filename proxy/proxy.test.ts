@@ -341,6 +341,12 @@ describe('a proxy', () => {
     expect(((await ready()) as { ready: boolean }).ready).toBe(true);
   });
 
+  it('is known where it says that it is reached', async () => {
+    const proxy = await addProxy({ advertise: { host: 'door', port: 0 } });
+    expect(proxy.address).toMatch(/^door:[1-9]/);
+    expect(proxy.ident).toBe(proxy.address);
+  });
+
   it('finishes what is in flight when it closes, and leaves discovery', async () => {
     const node = await addNode('slow', { delayMs: 200 });
     await node.place(R1, 1);

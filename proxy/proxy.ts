@@ -13,7 +13,7 @@ import { grpcRanges } from '../rangelet/mirror-grpc.js';
 import { MirroredOwners } from '../rangelet/mirrored-owners.js';
 import { addStoreService } from '../proto/store-server.js';
 import type { Clock } from '../runtime/clock.js';
-import { dialable } from '../runtime/common-options.js';
+import { advertised, dialable } from '../runtime/common-options.js';
 import type { Logger } from '../runtime/log.js';
 import { createMetrics } from '../runtime/metrics.js';
 import type { Random } from '../runtime/random.js';
@@ -29,6 +29,8 @@ import { addProxyServices } from './services.js';
 
 export interface ProxyOptions {
   readonly listen: Address;
+  /** Where the others reach it, if not there. */
+  readonly advertise?: Address | undefined;
   /** Where the REST paths answer, if anywhere. */
   readonly restListen?: Address | undefined;
   /** The proxy's name in the cluster; from the address when not given. */
@@ -77,9 +79,9 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   };
   try {
     const { server, rest } = await startServers(options, { router, store, mirror });
-    const { host } = dialable(options.listen);
-    const address = formatAddress({ host, port: server.port });
-    const ident = options.ident ?? defaultIdent(options.listen.host, server.port);
+    const reached = advertised({ host: options.listen.host, port: server.port }, options.advertise);
+    const address = formatAddress(dialable(reached));
+    const ident = options.ident ?? defaultIdent(reached.host, reached.port);
     // The coordination may be away for now; requests do not wait for the proxy to be announced.
     const registration = discovery.register({ service: 'proxy', ident, address, meta: {} });
     let closing = false;

@@ -17,6 +17,12 @@ export function commonOptions<const Listen extends string, const Coordination ex
       default: defaults.listen,
       help: 'Where gRPC, HTTP and metrics answer, on one port. Port 0 takes a free one.',
     },
+    advertise: {
+      kind: 'address',
+      flag: 'advertise',
+      env: 'ADVERTISE',
+      help: 'Where the others reach this process, if not at --listen, such as in a container; port 0 stands for that of --listen.',
+    },
     coordination: {
       kind: 'string',
       flag: 'coordination',
@@ -76,6 +82,12 @@ export const restOption = {
   env: 'REST_ADDR',
   help: 'Where POST /KEY and GET /KEY answer besides, on a port of their own; nowhere when not given.',
 } as const;
+
+/** Where the others are told to reach a process that listens on `listen`. */
+export function advertised(listen: Address, advertise: Address | undefined): Address {
+  if (advertise === undefined) return listen;
+  return advertise.port === 0 ? { host: advertise.host, port: listen.port } : advertise;
+}
 
 /** The address others dial, for what one listens on. */
 export function dialable({ host, port }: Address): Address {

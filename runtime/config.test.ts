@@ -1,4 +1,5 @@
 import { describe, expect, expectTypeOf, it } from 'vitest';
+import { advertised } from './common-options.js';
 import { commonOptions, type ConfigOf, dataDirOption, dialable, parseConfig, type Spec } from './config.js';
 
 const PROGRAM = { name: 'thing', summary: 'Does a thing.' };
@@ -132,5 +133,16 @@ describe('dialable', () => {
     expect(dialable({ host: '', port: 1 }).host).toBe('localhost');
     expect(dialable({ host: '0.0.0.0', port: 1 }).host).toBe('localhost');
     expect(dialable({ host: 'db-1', port: 1 }).host).toBe('db-1');
+  });
+});
+
+describe('advertised', () => {
+  const listen = { host: '0.0.0.0', port: 5200 };
+  it('is what is listened on, unless something else was given', () => {
+    expect(advertised(listen, undefined)).toBe(listen);
+    expect(advertised(listen, { host: 'db-1', port: 80 })).toEqual({ host: 'db-1', port: 80 });
+  });
+  it('has the port that is listened on for port 0', () => {
+    expect(advertised(listen, { host: 'db-1', port: 0 })).toEqual({ host: 'db-1', port: 5200 });
   });
 });
