@@ -73,8 +73,10 @@ export interface ReplicaInfo {
   readonly followers: readonly FollowerInfo[];
   /** It may answer consistent reads now. */
   readonly leased: boolean;
-  /** Its log is not what its followers have: it must not become, or stay, primary. */
+  /** It was found to differ from the others: it must not become, or stay, primary, and is to be made anew. */
   readonly damaged: boolean;
+  /** A snapshot, or what was cut off, is not made good yet: it cannot become primary now. */
+  readonly incomplete: boolean;
 }
 
 /** Everything a node says of one range. */

@@ -271,6 +271,7 @@ export function replicaFromWire(wire: WireReplicaInfo, field: string): ReplicaIn
     followers: wire.followers.map((follower, i) => followerFromWire(follower, `${field}.followers[${i}]`)),
     leased: wire.leased,
     damaged: wire.damaged,
+    incomplete: wire.incomplete,
   };
 }
 
@@ -291,6 +292,7 @@ export function replicaToWire(info: ReplicaInfo): WireReplicaInfo {
     })),
     leased: info.leased,
     damaged: info.damaged,
+    incomplete: info.incomplete,
   };
 }
 

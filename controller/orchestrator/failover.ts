@@ -118,7 +118,7 @@ function findSuccessor(draft: Draft, range: RangeRecord, lost: PlacementRecord):
 
 function canTakeOver(placement: PlacementRecord, report: RemoteRange): boolean {
   const prepared = report.state === 'Inactive' || report.state === 'Activating' || report.state === 'Active';
-  return placement.state !== 'Dropped' && (isWanted(placement) || placement.replaces === undefined) && prepared && report.replica !== undefined && !report.replica.damaged;
+  return placement.state !== 'Dropped' && (isWanted(placement) || placement.replaces === undefined) && prepared && report.replica !== undefined && !report.replica.damaged && !report.replica.incomplete;
 }
 
 function isLonger(a: RemoteRange, b: RemoteRange): boolean {

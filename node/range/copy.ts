@@ -157,7 +157,7 @@ export class Copy {
 
   /** Whether a read of what this copy has, new or not, may be answered: it was whole once, and still is. */
   get answersStale(): boolean {
-    return this.isWhole && !this.gone;
+    return this.isWhole && this.record.damaged !== true && !this.gone;
   }
 
   /** Everything up to the end of its log is there. */

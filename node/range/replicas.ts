@@ -183,7 +183,8 @@ export class Replicas implements ReplicaSource {
       sourceLost: !isPrimary && source !== '' && this.isSourceLost(copy),
       followers: isPrimary ? (replication?.report() ?? []) : [],
       leased: isPrimary && replication?.mayRead !== false,
-      damaged: !copy.isWhole,
+      damaged: copy.record.damaged === true,
+      incomplete: !copy.isWhole,
     };
   }
 

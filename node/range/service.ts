@@ -207,6 +207,7 @@ export class KvRangeService implements RangeService {
    * acknowledged, and will be committed.
    */
   private async beginPromotion(copy: Copy, ctx: ActivateContext): Promise<void> {
+    if (copy.record.damaged === true) throw new AppError('FAILED_PRECONDITION', `${formatRange(copy.meta)} here is damaged: it waits to be made anew`);
     if (!copy.isWhole) throw new AppError('FAILED_PRECONDITION', `${formatRange(copy.meta)} here is not whole: a snapshot, or what it cut off, was not made good yet`);
     await this.links.endAll(copy);
     await this.links.endOverlapping(copy.meta);

@@ -38,6 +38,8 @@ export interface CopyRecord {
   readonly baseEpoch?: number;
   /** What is stored is not whole before the log is applied up to here: a snapshot, or keys that were restored, run ahead. */
   readonly wholeAt?: number | undefined;
+  /** It was found to differ from the range's other copies, and waits to be made anew. */
+  readonly damaged?: boolean;
   /** Of a primary with replicas. */
   readonly replica?: ReplicaRecord | undefined;
 }

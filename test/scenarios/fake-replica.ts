@@ -170,6 +170,7 @@ export function replicaInfo(node: FakeNode, copy: FakeCopy): ReplicaInfo {
     followers: active && isReplicated(copy) ? followerInfos(node, copy) : [],
     leased: active && isLeased(node, copy),
     damaged: replica.damaged,
+    incomplete: false,
   };
 }
 
