@@ -94,6 +94,13 @@ export const NODE_OPTIONS = {
     default: false,
     help: 'Told to stop, the node first waits until its ranges have moved to other nodes. A second signal stops it at once.',
   },
+  drainPrimaries: {
+    kind: 'boolean',
+    flag: 'drain-primaries',
+    env: 'DRAIN_PRIMARIES',
+    default: false,
+    help: 'With replicas: a drain before the stop is over once no range has its primary here. The copies stay, for a node that comes back.',
+  },
   drainTimeout: {
     kind: 'duration',
     flag: 'drain-timeout',

@@ -4,23 +4,23 @@ import { silentLogger } from '../runtime/log.js';
 import { drainNode } from './drain.js';
 
 class FakeRangelet {
-  ranges: number[] = [1, 2];
+  ranges: { state: string }[] = [{ state: 'Active' }, { state: 'Inactive' }];
   wantDrain = false;
 
   setWantDrain(wantDrain: boolean): void {
     this.wantDrain = wantDrain;
   }
 
-  info(): { readonly ranges: readonly number[] } {
+  info(): { readonly ranges: readonly { state: string }[] } {
     return { ranges: this.ranges };
   }
 }
 
-function begin(timeoutMs: number): { rangelet: FakeRangelet; clock: ManualClock; isDone: () => boolean } {
+function begin(timeoutMs: number, primariesOnly = false): { rangelet: FakeRangelet; clock: ManualClock; isDone: () => boolean } {
   const rangelet = new FakeRangelet();
   const clock = new ManualClock();
   let done = false;
-  void drainNode({ node: { rangelet } as never, timeoutMs, clock, logger: silentLogger }).then(() => {
+  void drainNode({ node: { rangelet } as never, primariesOnly, timeoutMs, clock, logger: silentLogger }).then(() => {
     done = true;
   });
   return { rangelet, clock, isDone: () => done };
@@ -35,6 +35,20 @@ it('asks for the drain, and waits until nothing is left', async () => {
   await settle();
   expect(isDone()).toBe(false);
   rangelet.ranges = [];
+  await clock.advance(100);
+  await settle();
+  expect(isDone()).toBe(true);
+});
+
+it('waits for the primaries alone, when told so', async () => {
+  const { rangelet, clock, isDone } = begin(60_000, true);
+  for (const state of ['Active', 'Deactivating']) {
+    rangelet.ranges = [{ state }, { state: 'Inactive' }];
+    await clock.advance(100);
+    await settle();
+    expect(isDone()).toBe(false);
+  }
+  rangelet.ranges = [{ state: 'Inactive' }, { state: 'Inactive' }];
   await clock.advance(100);
   await settle();
   expect(isDone()).toBe(true);

@@ -136,7 +136,7 @@ async function start(ctx: MainContext): Promise<Running> {
     // A drain takes as long as it may; what comes after it is quick.
     closeMsMax: config.drain ? config.drainTimeout + CLOSE_AFTER_DRAIN_MS : undefined,
     async close() {
-      if (config.drain) await drainNode({ node, timeoutMs: config.drainTimeout, clock, logger });
+      if (config.drain) await drainNode({ node, primariesOnly: config.drainPrimaries, timeoutMs: config.drainTimeout, clock, logger });
       const leaving = registration.then(
         (held) => held.deregister(),
         () => undefined,
