@@ -39,6 +39,8 @@ const record: fc.Arbitrary<RangeRecord> = fc
     rounds: fc.nat(),
     holder: fc.option(fc.nat(), { nil: undefined }),
     fork: fc.nat(),
+    since: fc.nat(),
+    followed: fc.boolean(),
   })
   .map((fields) => ({ ...fields, primary: fields.placements[0]?.index, insync: fields.placements.map((p) => p.index) }))
   .filter((range) => !isEmpty(range));

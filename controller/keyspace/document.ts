@@ -33,6 +33,8 @@ export function printDocument(range: RangeRecord): string {
     holder: range.holder,
     insync: range.insync,
     fork: range.fork === 0 ? undefined : range.fork,
+    since: range.since === 0 ? undefined : range.since,
+    followed: range.followed || undefined,
     abort: range.abort,
     rounds: range.rounds === 0 ? undefined : range.rounds,
     placements: range.placements.map((p) => ({
@@ -96,6 +98,8 @@ function readRange(fields: Fields): RangeRecord {
       holder: fields.optionalCount('holder'),
       insync: fields.optionalCounts('insync') ?? alone,
       fork: fields.optionalCount('fork') ?? 0,
+      since: fields.optionalCount('since') ?? 0,
+      followed: fields.flag('followed'),
       abort: fields.optionalText('abort'),
       rounds: fields.optionalCount('rounds') ?? 0,
       placements: fields.objects('placements').map(readPlacement),

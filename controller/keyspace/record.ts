@@ -56,6 +56,14 @@ export interface RangeRecord extends RangeMeta {
   readonly insync: readonly number[];
   /** The epoch of the last fail-over: what activations older than it wrote, and their rights to write, count for nothing. 0 when there was none. */
   readonly fork: number;
+  /**
+   * With several copies, in a split or join: the epoch at which the range was to begin with
+   * data of others, until all members follow its primary. A copy that did not, may lack some
+   * of these. 0 otherwise.
+   */
+  readonly since: number;
+  /** Meanwhile: the primary was seen active, and its members may be told to follow it. Before that a child cannot acknowledge writes. */
+  readonly followed: boolean;
   /** On parents: why the split or join under way is being taken back. */
   readonly abort: string | undefined;
   /** How often a part of the operation under way was begun again. */
@@ -77,6 +85,8 @@ export function newRange(meta: RangeMeta, more: Partial<RangeRecord> = {}): Rang
     holder: undefined,
     insync: [],
     fork: 0,
+    since: 0,
+    followed: false,
     abort: undefined,
     rounds: 0,
     ...more,

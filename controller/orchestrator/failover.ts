@@ -1,8 +1,9 @@
 import type { RangeId } from '../../model/range.js';
-import { type PlacementRecord, type RangeRecord, isInSync, isWanted, placementAt, primaryOf, withPrimary } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, isInSync, isWanted, placementAt, placementOn, primaryOf, withPrimary } from '../keyspace/record.js';
 import type { RemoteRange } from '../roster/roster.js';
 import type { Draft } from './draft.js';
 import { bumpTogether } from './epochs.js';
+import { isOfFork } from './members.js';
 import { failure } from './orders.js';
 import { type Sight, isActive, look } from './sight.js';
 
@@ -30,7 +31,17 @@ export function failOver(draft: Draft, id: RangeId): void {
   draft.setInSync(id, insync);
   draft.decide({ ...withPrimary(draft.range(id), successor.index, insync), fork: epoch });
   draft.mark(id, successor.index, { promote: true, relieves: undefined, failed: undefined, outdated: false });
+  if (range.since > 0) passByParents(draft, range);
   draft.notice(id, `R${id} fails over from ${loss.lost.node} to ${successor.node}: ${loss.because}`);
+}
+
+/** A child's copy makes the write token, so what is left of it with the parents counts for nothing. */
+function passByParents(draft: Draft, child: RangeRecord): void {
+  for (const id of child.parents) {
+    const parent = draft.get(id);
+    const holder = parent && parent.state === 'Subsuming' ? placementAt(parent, parent.holder) : undefined;
+    if (holder) draft.mark(id, holder.index, { outdated: true });
+  }
 }
 
 /** Once it is active, its token is one like any other. */
@@ -39,7 +50,7 @@ export function finishPromotion(draft: Draft, id: RangeId): void {
   const primary = primaryOf(range);
   if (primary?.promote !== true) return;
   const sight = look(draft.world.roster, range, primary);
-  if (isActive(sight) && sight.kind === 'here' && (sight.report?.epoch ?? 0) >= range.fork) draft.mark(id, primary.index, { promote: false });
+  if (isActive(sight) && sight.kind === 'here' && isOfFork(range, sight.report)) draft.mark(id, primary.index, { promote: false });
 }
 
 interface Loss {
@@ -87,7 +98,7 @@ function isLostToFollowers(draft: Draft, range: RangeRecord, placement: Placemen
 function isLostOnTheWay(draft: Draft, range: RangeRecord, placement: PlacementRecord): boolean {
   const { roster, tuning, nowMs } = draft.world;
   const link = roster.nodes.get(placement.node)?.link;
-  if (link?.state !== 'silent' || range.primary !== placement.index || (placement.relieves === undefined && !placement.promote)) return false;
+  if (link?.state !== 'silent' || range.primary !== placement.index || (placement.relieves === undefined && !placement.promote && (range.since === 0 || range.followed))) return false;
   const atMs = link.sinceMs + tuning.followerTimeoutMs;
   if (atMs > nowMs) draft.lookAgainAt(atMs);
   return atMs <= nowMs;
@@ -110,10 +121,15 @@ function findSuccessor(draft: Draft, range: RangeRecord, lost: PlacementRecord):
   let best: { placement: PlacementRecord; report: RemoteRange } | undefined;
   for (const placement of others(range, lost)) {
     const report = followerReport(draft, range, placement);
-    if (!report || !canTakeOver(placement, report)) continue;
+    if (!report || !canTakeOver(placement, report) || !hasItAll(draft, range, placement, report)) continue;
     if (!best || isLonger(report, best.report)) best = { placement, report };
   }
   return best?.placement;
+}
+
+/** A copy of a child that did not follow it yet has what it was made from, and is as good as that. */
+function hasItAll(draft: Draft, range: RangeRecord, placement: PlacementRecord, { replica }: RemoteRange): boolean {
+  return range.since === 0 || (replica?.logEpoch ?? 0) >= range.since || isMadeFromMembers(draft, range, placement);
 }
 
 function canTakeOver(placement: PlacementRecord, report: RemoteRange): boolean {
@@ -130,4 +146,13 @@ function isLonger(a: RemoteRange, b: RemoteRange): boolean {
 function isGone(draft: Draft, range: RangeRecord, index: number): boolean {
   const placement = placementAt(range, index);
   return !placement || look(draft.world.roster, range, placement).kind === 'gone';
+}
+
+/** The parents' copies on the node had every acknowledged write, and so has what was made from them there. */
+function isMadeFromMembers(draft: Draft, child: RangeRecord, placement: PlacementRecord): boolean {
+  return child.parents.length > 0 && child.parents.every((id) => {
+    const parent = draft.get(id);
+    const beside = parent && placementOn(parent, placement.node);
+    return parent !== undefined && beside !== undefined && isInSync(parent, beside) && beside.incarnation === placement.incarnation;
+  });
 }

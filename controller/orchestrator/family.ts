@@ -5,8 +5,12 @@ import {
   freeIndex,
   isWanted,
   newPlacement,
+  placementAt,
   primaryOf,
+  sortedIndexes,
+  withPrimary,
 } from '../keyspace/record.js';
+import type { KeyspaceView } from '../keyspace/keyspace.js';
 import { chooseIn } from './choose.js';
 import type { Draft } from './draft.js';
 import { type Family, bumpTogether, nextEpoch } from './epochs.js';
@@ -24,8 +28,12 @@ export function kindOf(family: Family): 'split' | 'join' {
   return family.parents.length === 1 ? 'split' : 'join';
 }
 
-export function wantedPlacement(range: RangeRecord): PlacementRecord | undefined {
-  return range.placements.find(isWanted);
+/** The one that is to be active first: on the named node, else beside the parent's primary, else any. */
+export function leadOf(keyspace: KeyspaceView, child: RangeRecord): PlacementRecord | undefined {
+  const wanted = child.placements.filter(isWanted);
+  const parent = keyspace.get(child.parents[0] ?? 0);
+  const beside = parent && placementAt(parent, parent.primary ?? parent.holder)?.node;
+  return wanted.find((p) => p.named) ?? wanted.find((p) => p.node === beside) ?? wanted[0];
 }
 
 /** The children were told to take over. */
@@ -42,7 +50,7 @@ export function handOverWhenReady(draft: Draft, family: Family): void {
   const { roster } = draft.world;
   const ready = family.children.every((id) => {
     const child = draft.range(id);
-    const placement = wantedPlacement(child);
+    const placement = leadOf(draft, child);
     return placement !== undefined && isReady(look(roster, child, placement));
   });
   if (!ready) return;
@@ -52,11 +60,22 @@ export function handOverWhenReady(draft: Draft, family: Family): void {
     return;
   }
   const epoch = nextEpoch(draft, family);
-  for (const id of family.parents) draft.decide({ ...draft.range(id), primary: undefined, epoch });
   for (const id of family.children) {
     const child = draft.range(id);
-    draft.decide({ ...child, primary: wantedPlacement(child)?.index, established: true, epoch });
+    const lead = leadOf(draft, child);
+    if (!lead) continue;
+    const members = sortedIndexes([lead.index, ...readyCopies(draft, child).map((p) => p.index)]);
+    draft.decide({ ...withPrimary(child, lead.index, members), established: true, epoch, since: members.length > 1 ? epoch : 0, followed: false });
   }
+  for (const id of family.parents) {
+    const parent = draft.range(id);
+    draft.decide({ ...parent, primary: undefined, holder: parent.primary, epoch });
+  }
+}
+
+/** The child's copies that are prepared: with the first Activate they become members, so that the child never has fewer than its parents. */
+export function readyCopies(draft: Draft, child: RangeRecord): PlacementRecord[] {
+  return child.placements.filter((p) => isWanted(p) && isReady(look(draft.world.roster, child, p)));
 }
 
 /** A parent that will not stop serving; undefined when each does or did. */
@@ -105,9 +124,14 @@ export function takeBack(draft: Draft, family: Family, abort: string | undefined
   const epoch = nextEpoch(draft, family);
   for (const id of family.parents) {
     const parent = draft.range(id);
+    // Its other copies lack what the children took meanwhile.
+    const since = parent.primary === undefined && parent.insync.length > 1 ? epoch : parent.since;
     draft.decide({
       ...parent,
-      primary: parent.primary ?? wantedPlacement(parent)?.index,
+      since,
+      followed: false,
+      primary: parent.primary ?? parent.holder ?? parent.placements.find(isWanted)?.index,
+      holder: undefined,
       epoch,
       rounds: parent.rounds + 1,
       abort: parent.abort ?? abort,
@@ -115,7 +139,7 @@ export function takeBack(draft: Draft, family: Family, abort: string | undefined
   }
   for (const id of family.children) {
     const child = draft.range(id);
-    draft.decide({ ...child, primary: undefined, epoch });
+    draft.decide({ ...child, primary: undefined, holder: child.primary, insync: [], since: 0, followed: false, epoch });
   }
   if (failed) {
     draft.avoid(failed.id, failed.placement.node);
@@ -158,12 +182,12 @@ export function finishWhenServed(draft: Draft, family: Family): boolean {
     for (const placement of draft.range(id).placements) {
       if (placement.state !== 'Dropped') draft.become(id, placement.index, 'Dropped', 'decided');
     }
-    draft.decide({ ...draft.range(id), primary: undefined, abort: undefined, rounds: 0 });
+    draft.decide({ ...draft.range(id), primary: undefined, insync: [], abort: undefined, rounds: 0 });
     draft.becomeRange(id, 'Obsolete');
   }
   for (const id of family.children) {
     const child = draft.range(id);
-    if (child.rounds > 0) draft.decide({ ...child, rounds: 0 });
+    if (child.rounds > 0 || child.since > 0) draft.decide({ ...child, rounds: 0, since: 0, followed: false });
   }
   return true;
 }

@@ -12,14 +12,15 @@ import { type Sight, look } from './sight.js';
  * always a part of what the primary waits for.
  */
 
-export function adjustInSync(draft: Draft, id: RangeId): void {
+/** In a split or join nobody is let in: how many copies the children need is to stay as it was. */
+export function adjustInSync(draft: Draft, id: RangeId, mayGrow = true): void {
   const range = draft.range(id);
   const primary = primaryOf(range);
   if (!range.established || !primary) return;
   const sight = look(draft.world.roster, range, primary);
   if (sight.kind !== 'here' || !sight.reachable || sight.state === 'NotFound') return;
   const leaving = range.insync.filter((index) => index !== primary.index && whyLeaves(draft, range, index, sight) !== undefined);
-  const joining = isToldOf(range, sight) ? range.placements.filter((p) => mayJoin(draft, range, p, sight)).map((p) => p.index) : [];
+  const joining = mayGrow && isToldOf(range, sight) ? range.placements.filter((p) => mayJoin(draft, range, p, sight)).map((p) => p.index) : [];
   if (leaving.length === 0 && joining.length === 0) return;
   bumpTogether(draft, id);
   draft.setInSync(id, [...range.insync.filter((index) => !leaving.includes(index)), ...joining]);

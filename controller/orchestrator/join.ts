@@ -8,8 +8,8 @@ import {
   handOverWhenReady,
   isAborting,
   isHandedOver,
+  leadOf,
   takeBack,
-  wantedPlacement,
 } from './family.js';
 import { prepareFailure } from './orders.js';
 import { look } from './sight.js';
@@ -41,7 +41,7 @@ export function join(draft: Draft, family: Family): void {
 function childFailure(draft: Draft, family: Family): string | undefined {
   for (const id of family.children) {
     const child = draft.range(id);
-    const placement = wantedPlacement(child);
+    const placement = leadOf(draft, child);
     if (!placement) return `R${id} has no place`;
     const sight = look(draft.world.roster, child, placement);
     const because = sight.kind === 'gone' ? sight.because : prepareFailure(draft, child, placement);

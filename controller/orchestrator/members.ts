@@ -1,5 +1,6 @@
 import type { Member, Membership } from '../../model/report.js';
 import { type PlacementRecord, type RangeRecord, isWanted, placementAt, primaryOf, sortedIndexes } from '../keyspace/record.js';
+import type { RemoteRange } from '../roster/roster.js';
 import type { World } from './types.js';
 
 /*
@@ -45,4 +46,9 @@ export function membershipFor(world: World, range: RangeRecord, primary: Placeme
 /** What a copy that is prepared is told: since when rights to write count. */
 export function forkOf(world: World, range: RangeRecord): Membership | undefined {
   return range.fork === 0 ? undefined : { members: [], minInSync: world.tuning.minInSync, fork: range.fork, promote: false };
+}
+
+/** It became active by the fail-over, and not before it. */
+export function isOfFork(range: RangeRecord, report: RemoteRange | undefined): boolean {
+  return (report?.replica?.configEpoch ?? 0) >= range.fork;
 }

@@ -7,7 +7,7 @@ import { mayStartEmpty } from './choose.js';
 import type { Draft } from './draft.js';
 import { bumpTogether } from './epochs.js';
 import { type Sight, isActive, look } from './sight.js';
-import { forkOf, isReplicated, membershipFor } from './members.js';
+import { forkOf, isOfFork, isReplicated, membershipFor } from './members.js';
 import { fetchFrom, mayHoldToken, rivals, tokenHolders } from './sources.js';
 
 /*
@@ -38,6 +38,10 @@ function orderPlacement(draft: Draft, range: RangeRecord, placement: PlacementRe
     return;
   }
   if (placement.failed !== undefined) return;
+  if (isPrimary && placement.promote && sight.state === 'Active' && !isOfFork(range, sight.report)) {
+    send(draft, range, placement, sight.node, 'Deactivate');
+    return;
+  }
   if (placement.state === 'Pending') {
     orderPrepare(draft, range, placement, sight);
     if (sight.state === 'Preparing') orderFollow(draft, range, placement, sight);
@@ -91,6 +95,7 @@ function orderFollow(draft: Draft, range: RangeRecord, placement: PlacementRecor
   const primary = primaryOf(range);
   if (!replica || !primary || primary === placement || !(isServed(draft, range.id) || primary.promote)) return;
   if (sight.state !== 'Inactive' && sight.state !== 'Preparing') return;
+  if (range.since > 0 && !range.followed) return;
   const address = draft.world.roster.nodes.get(primary.node)?.address;
   const knowsFork = sight.report.epoch >= range.fork;
   if (!isReplicated(draft.world, range) || (replica.source === address && knowsFork)) return;

@@ -12,6 +12,7 @@ import { observe } from './observe.js';
 import { order } from './orders.js';
 import { place } from './place.js';
 import { replicate } from './replicate.js';
+import { isReplicatedFamily, reshape, settle } from './reshape.js';
 import { split } from './split.js';
 import { transfer } from './transfer.js';
 import type { Decision, World } from './types.js';
@@ -68,7 +69,8 @@ function reconcileUnit(draft: Draft, id: RangeId): readonly RangeId[] {
 }
 
 function reconcileFamily(draft: Draft, family: Family): void {
-  if (kindOf(family) === 'split') split(draft, family);
+  if (isReplicatedFamily(draft, family)) reshape(draft, family);
+  else if (kindOf(family) === 'split') split(draft, family);
   else join(draft, family);
   // A decision may have made another placement the one that counts as active.
   for (const id of [...family.parents, ...family.children]) observe(draft, id);
@@ -79,6 +81,7 @@ function reconcileAlone(draft: Draft, id: RangeId): void {
   place(draft, id);
   failOver(draft, id);
   finishPromotion(draft, id);
+  settle(draft, id);
   adjustInSync(draft, id);
   transfer(draft, id);
   move(draft, id);

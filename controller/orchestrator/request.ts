@@ -151,15 +151,16 @@ export function planSplit(world: World, request: SplitRequest): Plan | Refusal {
   if (!left.allowed) return left;
   const right = findChildNode(world, request.right, primary);
   if (!right.allowed) return right;
-  return makeSplit(world.keyspace, range, request, left.node, right.node);
+  return makeSplit(world, range, request, left.node, right.node);
 }
 
-function makeSplit(keyspace: Keyspace, range: RangeRecord, request: SplitRequest, left: RosterNode, right: RosterNode): Plan {
+function makeSplit(world: World, range: RangeRecord, request: SplitRequest, left: RosterNode, right: RosterNode): Plan {
+  const { keyspace } = world;
   const leftId = keyspace.nextId;
   const rightId = leftId + 1;
   const children = [
-    makeChild({ id: leftId, start: range.start, end: request.boundary }, [range], left, request.left !== undefined),
-    makeChild({ id: rightId, start: request.boundary, end: range.end }, [range], right, request.right !== undefined),
+    makeChild(world, { id: leftId, start: range.start, end: request.boundary }, [range], left, request.left !== undefined),
+    makeChild(world, { id: rightId, start: request.boundary, end: range.end }, [range], right, request.right !== undefined),
   ];
   return {
     allowed: true,
@@ -186,6 +187,7 @@ export function planJoin(world: World, request: JoinRequest): Plan | Refusal {
   const node = findChildNode(world, request.node, left.primary);
   if (!node.allowed) return node;
   const child = makeChild(
+    world,
     { id: world.keyspace.nextId, start: left.range.start, end: right.range.end },
     [left.range, right.range],
     node.node,
@@ -213,16 +215,35 @@ function notAdjacent(keyspace: Keyspace, left: RangeRecord, right: RangeRecord):
 }
 
 function makeChild(
+  world: World,
   meta: { id: RangeId; start: Key; end: Key },
   parents: readonly RangeRecord[],
   node: RosterNode,
   named: boolean,
 ): RangeRecord {
+  const others = nodesBeside(world, parents, node);
   return newRange(meta, {
     epoch: 1 + Math.max(...parents.map((p) => p.epoch)),
     parents: parents.map((p) => p.id),
-    placements: [newPlacement(0, node.ident, { named, incarnation: node.incarnation })],
+    placements: [
+      newPlacement(0, node.ident, { named, incarnation: node.incarnation }),
+      ...others.map((other, i) => newPlacement(i + 1, other.ident, { incarnation: other.incarnation })),
+    ],
   });
+}
+
+/**
+ * Where a child has its other copies, so that it has as many as its parents: on the
+ * nodes with copies in sync of most of them, which have most of its keys.
+ */
+function nodesBeside(world: World, parents: readonly RangeRecord[], first: RosterNode): RosterNode[] {
+  const needed = Math.max(...parents.map((p) => p.insync.length)) - 1;
+  const counts = new Map<NodeIdent, number>();
+  for (const parent of parents) {
+    for (const placement of parent.placements.filter((p) => isInSync(parent, p))) counts.set(placement.node, (counts.get(placement.node) ?? 0) + 1);
+  }
+  const nodes = [...counts].sort((a, b) => b[1] - a[1]).flatMap(([ident]) => world.roster.nodes.get(ident) ?? []);
+  return nodes.filter((node) => node.ident !== first.ident && node.link.state !== 'lost').slice(0, needed);
 }
 
 function makeFamily(

@@ -11,9 +11,9 @@ import {
   handOverWhenReady,
   isAborting,
   isHandedOver,
+  leadOf,
   placeChild,
   takeBack,
-  wantedPlacement,
 } from './family.js';
 import { prepareFailure } from './orders.js';
 import { look } from './sight.js';
@@ -56,7 +56,7 @@ function advance(draft: Draft, family: Family): void {
 /** Sees to it that the child has a placement that is getting ready. */
 function prepare(draft: Draft, family: Family, id: RangeId): void {
   const child = draft.range(id);
-  const placement = wantedPlacement(child);
+  const placement = leadOf(draft, child);
   if (placement) {
     const sight = look(draft.world.roster, child, placement);
     const because = sight.kind === 'gone' ? sight.because : prepareFailure(draft, child, placement);

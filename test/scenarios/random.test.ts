@@ -62,13 +62,13 @@ function disturbance(random: Random, { nodes, disturbances }: Kind): string {
 }
 
 function operation(random: Random, { nodes, transfers }: Kind): string {
-  const id = (): number => 1 + Math.floor(random.next() * 9);
+  const id = (): number => 1 + Math.floor(random.next() * (transfers ? 5 : 9));
   const node = (): string => (random.next() < 0.6 ? ` ${pick(random, nodes)}` : '');
-  if (transfers && random.next() < 0.3) return `transfer 1 ${pick(random, nodes)}`;
-  if (transfers) return random.next() < 0.5 ? `move 1${node()}` : `move 1 ${pick(random, nodes)} ${pick(random, nodes)}`;
+  if (transfers && random.next() < 0.3) return `transfer ${id()} ${pick(random, nodes)}`;
+  if (transfers && random.next() < 0.15) return `move ${id()} ${pick(random, nodes)} ${pick(random, nodes)}`;
   switch (Math.floor(random.next() * 4)) {
     case 3:
-      return `reset ${id()} --accept-data-loss`;
+      return transfers ? `move ${id()}${node()}` : `reset ${id()} --accept-data-loss`;
     case 0:
       return `move ${id()}${node()}`;
     case 1:
