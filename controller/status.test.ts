@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { NO_LOAD } from '../model/report.js';
 import { Keyspace } from './keyspace/keyspace.js';
-import { newPlacement, newRange } from './keyspace/record.js';
+import { newPlacement, newRange, type RangeRecord } from './keyspace/record.js';
 import { DEFAULT_TUNING, type World } from './orchestrator/types.js';
 import { Outages } from './outages.js';
 import { EMPTY_ROSTER, type Roster } from './roster/roster.js';
@@ -34,6 +34,12 @@ function statusIn(world: World, outageSinceMs?: number): Status {
 describe('status', () => {
   it('is healthy when every range is served', () => {
     expect(statusIn(worldOf(rosterWith()))).toMatchObject({ health: 'healthy', ranges: 1, rangesUnavailable: 0, nodes: 2, nodesReachable: 2, items: [] });
+  });
+
+  it('says nothing of a node that is gone with no more than what an operator gave up', () => {
+    const given: RangeRecord = { ...RANGE, placements: RANGE.placements.map((p) => ({ ...p, state: 'Dropped', lost: true, failed: 'an operator gave it up' })) };
+    const world = { ...worldOf(updates.lost(rosterWith(), '5200', 'killed', 100), 200), keyspace: new Keyspace([given]) };
+    expect(statusIn(world).items.filter(({ node }) => node !== undefined)).toEqual([]);
   });
 
   it('a node that is silent for a moment is only watched', () => {

@@ -123,7 +123,7 @@ function nodeItems({ world }: StatusInput, node: RosterNode): StatusItem[] {
   const { ident, link } = node;
   const items: StatusItem[] = [];
   const trouble = troubleOf(node);
-  const has = world.keyspace.on(ident).size;
+  const has = rangesThatCount(world, ident);
   const forMs = world.nowMs - link.sinceMs;
   if (trouble !== undefined && has > 0) {
     const health = link.state === 'lost' ? 'degraded' : 'busy';
@@ -153,12 +153,17 @@ function absentItems(world: World): StatusItem[] {
   const items: StatusItem[] = [];
   for (const [ident, ids] of world.keyspace.placed()) {
     if (world.roster.nodes.has(ident)) continue;
-    const isOnlyLost = [...ids].every((id) => world.keyspace.get(id)?.placements.every((p) => p.node !== ident || p.lost || isGivenUp(p)));
-    if (isOnlyLost) continue;
+    const has = rangesThatCount(world, ident, ids);
+    if (has === 0) continue;
     const health = world.roster.settled ? 'degraded' : 'busy';
-    items.push({ health, subject: `node ${ident}`, waiting: `is not registered; ${count(ids.size)} there`, forMs: 0, todo: health === 'busy' ? '' : `start ${ident} again`, node: ident });
+    items.push({ health, subject: `node ${ident}`, waiting: `is not registered; ${count(has)} there`, forMs: 0, todo: health === 'busy' ? '' : `start ${ident} again`, node: ident });
   }
   return items;
+}
+
+/** What is placed on the node, without what an operator gave up: nobody waits for that. */
+function rangesThatCount({ keyspace }: World, ident: NodeIdent, ids: ReadonlySet<RangeId> = keyspace.on(ident)): number {
+  return [...ids].filter((id) => keyspace.get(id)?.placements.some((p) => p.node === ident && !p.lost && !isGivenUp(p))).length;
 }
 
 /** Why the node cannot be reached; undefined when it can. */

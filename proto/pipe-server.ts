@@ -1,4 +1,5 @@
 import * as grpc from '@grpc/grpc-js';
+import type { Clock } from '../runtime/clock.js';
 import type { Turn } from '../runtime/turn.js';
 import { CODE } from './codes.js';
 import { AppError, messageOf } from '../runtime/errors.js';
@@ -33,6 +34,21 @@ export type PipeHandler = (
   /** How long the caller waits at most; undefined when it did not say. */
   timeoutMs?: number,
 ) => (() => void) | undefined;
+
+/** The handler, with each answer's action, code and time told to `observe`. */
+export function observed(handler: PipeHandler, clock: Clock, observe: (action: number, code: number, ms: number) => void): PipeHandler {
+  return (request, reply, timeoutMs) => {
+    const startedAt = clock.now();
+    return handler(
+      request,
+      (answer) => {
+        observe(request.action, answer.code, clock.now() - startedAt);
+        reply(answer);
+      },
+      timeoutMs,
+    );
+  };
+}
 
 export interface PipeServerOptions {
   readonly handler: PipeHandler;

@@ -2,7 +2,7 @@ import type * as grpc from '@grpc/grpc-js';
 import type { Router } from '../client/router.js';
 import { GET } from '../proto/kv-codec.js';
 import { addKvServer } from '../proto/kv-server.js';
-import { addPipeService, type PipeHandler } from '../proto/pipe-server.js';
+import { type PipeHandler, addPipeService, observed } from '../proto/pipe-server.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Turn } from '../runtime/turn.js';
 
@@ -45,19 +45,5 @@ export function routedHandler(router: Router): PipeHandler {
     return ticket && (() => {
       ticket.cancel();
     });
-  };
-}
-
-function observed(handler: PipeHandler, clock: Clock, observe: ProxyServicesOptions['observe']): PipeHandler {
-  return (request, reply, timeoutMs) => {
-    const startedAt = clock.now();
-    return handler(
-      request,
-      (answer) => {
-        observe(request.action, answer.code, clock.now() - startedAt);
-        reply(answer);
-      },
-      timeoutMs,
-    );
   };
 }

@@ -21,6 +21,8 @@ export const COMMON_FLAGS = {
 export abstract class BaseCommand extends Command {
   /** What the shell is told when all went well; `status` says with it how the cluster is. */
   exitCode = 0;
+  /** What it is called in messages, where that is more than its name. */
+  called: string | undefined;
   /** Set as soon as it is known, for messages about failures. */
   peer: Peer | undefined;
   /** As given or by default, for messages. */

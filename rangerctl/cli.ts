@@ -44,7 +44,7 @@ async function runCommand(entry: CommandEntry, argv: readonly string[], config: 
     return command.exitCode;
   } catch (thrown) {
     if (thrown instanceof Detached) return complain(io, thrown.message, thrown.exitCode);
-    const failure = explain(thrown, { command: entry.name, peer: command.peer, timeout: command.timeoutText });
+    const failure = explain(thrown, { command: command.called ?? entry.name, peer: command.peer, timeout: command.timeoutText });
     return complain(io, failure.message, failure.exitCode);
   }
 }

@@ -47,7 +47,7 @@ const NODE_COLUMNS: readonly Column<NodeView>[] = [
 const PLACEMENT_COLUMNS: readonly Column<PlacementView>[] = [
   { head: 'PLACEMENT', of: (placement) => `P${placement.index}@${placement.node}` },
   { head: 'WANTED', of: (placement) => placement.state, states: true },
-  ...reportColumns<PlacementView>((placement) => placement.report),
+  ...reportColumns<PlacementView>((placement) => placement.report, (placement) => placement.state === 'Missing'),
 ];
 
 const NODE_RANGE_COLUMNS: readonly Column<NodeRangeView>[] = [
@@ -57,9 +57,14 @@ const NODE_RANGE_COLUMNS: readonly Column<NodeRangeView>[] = [
   ...reportColumns<NodeRangeView>((range) => range.report),
 ];
 
-function reportColumns<T>(reportOf: (row: T) => RangeInfo | undefined): Column<T>[] {
+/** `isPast`: the node has not been heard since, or is another by now. */
+function reportColumns<T>(reportOf: (row: T) => RangeInfo | undefined, isPast: (row: T) => boolean = () => false): Column<T>[] {
+  const stateOf = (row: T): string => {
+    const state = reportOf(row)?.state ?? '-';
+    return isPast(row) && state !== '-' ? `was ${state}` : state;
+  };
   return [
-    { head: 'REPORTED', of: (row) => reportOf(row)?.state ?? '-', states: true },
+    { head: 'REPORTED', of: stateOf, states: true },
     { head: 'COUNT', of: (row) => amount(reportOf(row)?.load.keys), right: true },
     { head: 'SIZE', of: (row) => size(reportOf(row)), right: true },
     { head: 'READS/S', of: (row) => rate(reportOf(row)?.load.readsPerSecond), right: true },

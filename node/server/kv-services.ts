@@ -4,7 +4,7 @@ import { rangeIdFromWire } from '../../proto/convert.js';
 import { DumpRequest, DumpResponse } from '../../proto/gen/kv/kv.js';
 import { ASYNC, GET, NO_BYTES, type PipeRequestFrame, SAFE } from '../../proto/kv-codec.js';
 import { addKvServer } from '../../proto/kv-server.js';
-import { type PipeHandler, type PipeReply, addPipeService } from '../../proto/pipe-server.js';
+import { type PipeHandler, type PipeReply, addPipeService, observed } from '../../proto/pipe-server.js';
 import { statusNumber, toServiceError } from '../../proto/status.js';
 import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
@@ -96,18 +96,4 @@ function decodeDump(bytes: Buffer): DumpRequest {
   } catch (cause) {
     throw new AppError('INVALID_ARGUMENT', 'the request of kv.KV/Dump cannot be decoded', { cause });
   }
-}
-
-function observed(handler: PipeHandler, clock: Clock, observe: KvServicesOptions['observe']): PipeHandler {
-  return (request, reply, timeoutMs) => {
-    const startedAt = clock.now();
-    return handler(
-      request,
-      (answer) => {
-        observe(request.action, answer.code, clock.now() - startedAt);
-        reply(answer);
-      },
-      timeoutMs,
-    );
-  };
 }

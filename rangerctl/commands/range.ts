@@ -21,6 +21,7 @@ export default class Range extends BaseCommand {
     const { args, flags } = await this.parse(Range);
     const timeoutMs = this.timeoutMs(flags, QUERY_TIMEOUT_MS);
     const isReset = args.range === 'reset';
+    if (isReset) this.called = 'range reset';
     if (isReset !== (args.reset !== undefined)) {
       throw new UsageError(isReset ? 'the range to reset is missing' : `${JSON.stringify(args.reset)} is one argument too many; did you mean \`range reset ${args.range}\`?`);
     }
