@@ -1,6 +1,7 @@
 import type { RunningOperation } from '../../controller/operations.js';
 import { type Plan, type Refusal, planJoin, planMove, planSplit } from '../../controller/orchestrator/request.js';
 import type { World } from '../../controller/orchestrator/types.js';
+import { type NodeOrder, planNodeOrder } from '../../controller/orchestrator/wishes.js';
 import { adjacent } from '../../model/interval.js';
 import { keyFromText } from '../../model/key.js';
 import { messageOf } from '../../runtime/errors.js';
@@ -8,7 +9,14 @@ import type { Random } from '../../runtime/random.js';
 import { KEYS } from './clients.js';
 import { type Cluster, NODES } from './cluster.js';
 
-/** Operators who move, split and join at random. */
+/** How often it is tried to take back what was said of nodes. */
+const TIDY_MS = 500;
+/** The share of runs with orders on nodes, and how often they come there. */
+const ORDERING_RUNS = 0.3;
+const ORDER_EVERY_MS = 1500;
+const NODE_ORDERS: readonly NodeOrder[] = ['drain', 'undrain', 'cordon', 'uncordon'];
+
+/** Operators who move, split and join at random, and now and then drain a node, or cordon it. */
 export class Operators {
   private stopped = false;
   begun = 0;
@@ -17,19 +25,59 @@ export class Operators {
   constructor(
     private readonly cluster: Cluster,
     private readonly random: Random,
+    /** Theirs alone, so that a run without orders on nodes is the same as if there were none. */
+    private readonly whims: Random,
   ) {}
 
   start(): void {
+    this.operateNowAndThen();
+    if (this.whims.next() < ORDERING_RUNS) this.orderNowAndThen();
+  }
+
+  private orderNowAndThen(): void {
+    const { scheduler, weather } = this.cluster;
+    scheduler.after(weather.nextMs(this.whims, ORDER_EVERY_MS), () => {
+      if (this.stopped) return;
+      const pick = <T>(from: readonly T[]): T => from[Math.floor(this.whims.next() * from.length)] as T;
+      this.order(pick(NODE_ORDERS), pick(NODES));
+      this.orderNowAndThen();
+    });
+  }
+
+  private operateNowAndThen(): void {
     const { scheduler, weather } = this.cluster;
     scheduler.after(weather.nextMs(this.random, weather.profile.operateEveryMs), () => {
       if (this.stopped) return;
       this.operate();
-      this.start();
+      this.operateNowAndThen();
     });
   }
 
+  /** No more operations; every node may have ranges again. */
   stop(): void {
     this.stopped = true;
+    this.tidy();
+  }
+
+  private tidy(): void {
+    const { leader, scheduler } = this.cluster;
+    const wished = [...(leader?.keyspace.wished() ?? [])];
+    for (const [node, { drain }] of wished) this.order(drain ? 'undrain' : 'uncordon', node);
+    // A leader may go, and take orders with it that it had not written down.
+    scheduler.after(TIDY_MS, () => {
+      this.tidy();
+    });
+  }
+
+  private order(kind: NodeOrder, node: string): void {
+    this.cluster.leader?.adjust((world) => planNodeOrder(world, kind, node)).then(
+      ({ description }) => {
+        this.cluster.trace.note('operator', description === '' ? `${kind} ${node}: it is so already` : description);
+      },
+      (thrown: unknown) => {
+        this.cluster.trace.note('operator', `refused: ${messageOf(thrown)}`);
+      },
+    );
   }
 
   private operate(): void {

@@ -1,4 +1,4 @@
-import type { Random } from '../../runtime/random.js';
+import { type Random, seededRandom } from '../../runtime/random.js';
 import { CONTROLLERS, type Cluster, NODES, PROXIES } from './cluster.js';
 import { Violation } from './invariants.js';
 import { JudgedCluster, type JudgedOptions } from './judged.js';
@@ -37,7 +37,7 @@ class Run {
   constructor(private readonly options: JudgedOptions) {
     this.judged = new JudgedCluster(options);
     ({ random: this.random, weather: this.weather, cluster: this.cluster } = this.judged);
-    this.operators = new Operators(this.cluster, this.random);
+    this.operators = new Operators(this.cluster, this.random, seededRandom(~options.seed));
   }
 
   async live(): Promise<Violation | undefined> {
