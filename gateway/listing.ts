@@ -1,9 +1,9 @@
-import { isUtf8 } from 'node:buffer';
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { formatInterval } from '../model/interval.js';
-import { KEY_BYTES_MAX, type Key, keyFromBytes, keyToBytes } from '../model/key.js';
-import { type AskOptions, type ScanEntry, type ScanPage, type ScanRequest, type Store, selectedSpan } from '../model/store.js';
+import { itemOf } from '../model/items.js';
+import { KEY_BYTES_MAX, type Key, keyFromBytes } from '../model/key.js';
+import { type AskOptions, type ScanPage, type ScanRequest, type Store, selectedSpan } from '../model/store.js';
 import { decodeScanToken } from '../model/tokens.js';
 import { Problem } from './problem.js';
 import { type Target, flagOf, onlyParameters } from './target.js';
@@ -75,17 +75,6 @@ function textOf({ entries }: ScanPage, { keysOnly = false }: ScanRequest, separa
   const items = entries.map((entry) => JSON.stringify(itemOf(entry, keysOnly)));
   if (items.length === 0) return '';
   return lines ? `${items.join('\n')}\n` : `${separator}\n${items.join(',\n')}`;
-}
-
-/** Text as it is; what is none in base64, under another name. */
-function itemOf({ key, value, contentType, epoch, offset }: ScanEntry, keysOnly: boolean): object {
-  const name = textual('key', keyToBytes(key));
-  if (keysOnly) return name;
-  return { ...name, ...textual('value', value), ...(contentType === undefined ? {} : { content_type: contentType }), epoch, offset };
-}
-
-function textual(name: string, bytes: Buffer): object {
-  return isUtf8(bytes) ? { [name]: bytes.toString('utf8') } : { [`${name}_base64`]: bytes.toString('base64') };
 }
 
 async function drained(response: ServerResponse, signal: AbortSignal | undefined): Promise<void> {

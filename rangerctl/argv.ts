@@ -1,6 +1,6 @@
 /** Flags that are followed by a value; all others stand alone. */
-const VALUE_FLAGS = ['addr', 'proxy', 'timeout'];
-const SWITCHES = ['json', 'no-json', 'request', 'render', 'steps', 'accept-data-loss', 'help', 'version'];
+const VALUE_FLAGS = ['addr', 'proxy', 'timeout', 'prefix', 'start', 'end', 'limit', 'token', 'from-offset'];
+const SWITCHES = ['reverse', 'keys-only', 'resume', 'if-absent', 'json', 'no-json', 'request', 'render', 'steps', 'accept-data-loss', 'help', 'version'];
 
 export interface CommandLine {
   /** Undefined when none was given. */

@@ -8,6 +8,7 @@ import { systemClock } from '../runtime/clock.js';
 import { AppError } from '../runtime/errors.js';
 import { silentLogger } from '../runtime/log.js';
 import { runCli } from './cli.js';
+import { diskFiles } from './files.js';
 import type { Io, Output } from './io.js';
 
 const META = { ident: 1n, start: Buffer.alloc(0), end: Buffer.from('m') };
@@ -211,6 +212,7 @@ async function run(words: readonly string[], world: World = {}): Promise<Outcome
     clock: systemClock,
     stdin: chunksOf(world.stdin ?? ''),
     readFile: (path) => chunksOf(`contents of ${path}`),
+    files: diskFiles,
     onInterrupt: world.onInterrupt ?? (() => () => undefined),
   };
   const code = await runCli(words, io, '1.2.3');

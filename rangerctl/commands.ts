@@ -26,6 +26,10 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: 'put', aliases: [], load: () => import('./commands/put.js') },
   { name: 'get', aliases: [], load: () => import('./commands/get.js') },
   { name: 'del', aliases: ['delete'], load: () => import('./commands/del.js') },
+  { name: 'scan', aliases: [], load: () => import('./commands/scan.js') },
+  { name: 'watch-keys', aliases: [], load: () => import('./commands/watch-keys.js') },
+  { name: 'export', aliases: [], load: () => import('./commands/export.js') },
+  { name: 'import', aliases: [], load: () => import('./commands/import.js') },
 ];
 
 export function findCommand(word: string): CommandEntry | undefined {

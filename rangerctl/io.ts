@@ -1,6 +1,7 @@
 import type { Config } from '@oclif/core/config';
 import { type Clock, systemClock } from '../runtime/clock.js';
 import type { Terminal } from '../runtime/screen.js';
+import type { Files } from './files.js';
 
 /** What a command touches of the world, so that tests can be it. */
 export interface Io {
@@ -11,6 +12,7 @@ export interface Io {
   /** Standard input as bytes; stops with an error beyond `bytesMax`. */
   readonly stdin: AsyncIterable<Uint8Array> & { readonly isTTY?: boolean | undefined };
   readFile(path: string): AsyncIterable<Uint8Array>;
+  readonly files: Files;
   /** Calls back on Ctrl-C until the result is called. */
   onInterrupt(callback: () => void): () => void;
 }
@@ -41,7 +43,7 @@ export function print(out: Output, text: string | Uint8Array): Promise<void> {
   });
 }
 
-export function processIo(open: (path: string) => AsyncIterable<Uint8Array>): Io {
+export function processIo(open: (path: string) => AsyncIterable<Uint8Array>, files: Files): Io {
   return {
     stdout: process.stdout,
     stderr: process.stderr,
@@ -51,6 +53,7 @@ export function processIo(open: (path: string) => AsyncIterable<Uint8Array>): Io
       return process.stdin;
     },
     readFile: open,
+    files,
     onInterrupt(callback) {
       process.on('SIGINT', callback);
       return () => {

@@ -47,22 +47,22 @@ export class ProgressMeter {
   }
 }
 
-function bar(share: number): string {
+export function bar(share: number): string {
   const full = Math.min(BAR_CELLS, Math.floor(share * BAR_CELLS));
   return `[${'#'.repeat(full)}${'-'.repeat(BAR_CELLS - full)}]`;
 }
 
-function percent(share: number): string {
+export function percent(share: number): string {
   return `${Math.min(100, Math.floor(share * 100))}%`.padStart(4);
 }
 
-function timeLeft(seconds: number): string {
+export function timeLeft(seconds: number): string {
   const whole = Math.max(0, Math.ceil(seconds));
   if (whole < 60) return `${whole} s`;
   const minutes = Math.floor(whole / 60);
   return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-function thousands(value: number): string {
+export function thousands(value: number): string {
   return Math.round(value).toLocaleString('en');
 }

@@ -4,6 +4,7 @@ import { AppError } from '../../runtime/errors.js';
 import { DATA_FLAGS, DATA_TIMEOUT_MS, DataCommand, type StoredValue } from '../data.js';
 import { readKey } from '../inputs.js';
 import { print } from '../io.js';
+import { shown } from '../shown.js';
 
 export default class Get extends DataCommand {
   static override summary = 'Print the value of a key.';
@@ -34,13 +35,3 @@ export default class Get extends DataCommand {
 function json(stored: StoredValue): object {
   return { value: stored.value.toString('base64'), epoch: String(stored.epoch), offset: String(stored.offset) };
 }
-
-/** Text for people; control characters could do anything to a terminal. */
-function shown(value: Buffer): string {
-  const text = value.toString('utf8');
-  const printable = !text.startsWith('b64:') && Buffer.from(text, 'utf8').equals(value) && !UNPRINTABLE.test(text);
-  return printable ? text : `b64:${value.toString('base64')}`;
-}
-
-// eslint-disable-next-line no-control-regex -- control characters are what is looked for
-const UNPRINTABLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/;
