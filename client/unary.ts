@@ -1,14 +1,20 @@
 import * as grpc from '@grpc/grpc-js';
 import { type Key, keyToBytes } from '../model/key.js';
 import { channelOptions } from '../proto/channel.js';
-import { type ValueFrame, decodeValue, encodeGetRequest, encodePutRequest } from '../proto/kv-codec.js';
+import { ASYNC, SAFE, type ValueFrame, decodeValue, encodeGetRequest, encodePutRequest } from '../proto/kv-codec.js';
 import { fromServiceError } from '../proto/status.js';
 import { type Clock, systemClock } from '../runtime/clock.js';
 import { AppError } from '../runtime/errors.js';
 
 /** A value, and where the write that made it stands in its range's log. */
-export interface StoredValue {
+export interface StoredValue extends Position {
   readonly value: Buffer;
+  /** Of a stale read: the copy that answered has every write up to this offset. */
+  readonly atOffset?: number | undefined;
+}
+
+/** Where a write stands in its range's log. */
+export interface Position {
   readonly epoch: number;
   readonly offset: number;
 }
@@ -19,6 +25,21 @@ export interface UnaryKvOptions {
   /** Connections to each. */
   readonly connections?: number;
   readonly clock?: Clock;
+}
+
+export type WriteLevel = 'safe' | 'async';
+
+export interface ReadOptions extends CallOptions {
+  /** Any copy may answer, with what it has. */
+  readonly stale?: boolean | undefined;
+}
+
+export interface WriteOptions extends CallOptions {
+  readonly level?: WriteLevel | undefined;
+  /** 16 bytes that no other write has; with the same, the write may be tried again. */
+  readonly writeId?: Buffer | undefined;
+  /** How long ago the first try was sent of which the outcome is unknown. */
+  readonly retryAgeMs?: number | undefined;
 }
 
 export interface CallOptions {
@@ -35,6 +56,7 @@ export class UnaryKv {
   readonly #clients: readonly grpc.Client[];
   readonly #clock: Clock;
   #next = 0;
+  #answersWithPositions = false;
 
   constructor(options: UnaryKvOptions) {
     this.#clock = options.clock ?? systemClock;
@@ -42,23 +64,40 @@ export class UnaryKv {
     this.#clients = each.flatMap(() => options.addresses.map(dial));
   }
 
+  /**
+   * Whether a write may be tried again with its id. Servers that answer a write with its
+   * place in the log know ids; others would apply it twice.
+   */
+  get repeatable(): boolean {
+    return this.#answersWithPositions;
+  }
+
   /** Undefined when the key is absent. */
-  async get(key: Key, options: CallOptions): Promise<StoredValue | undefined> {
+  async get(key: Key, options: ReadOptions): Promise<StoredValue | undefined> {
     try {
-      return await this.#call('/kv.KV/Get', encodeGetRequest(keyToBytes(key)), options);
+      const { stale, atOffset, ...stored } = await this.#call('/kv.KV/Get', encodeGetRequest(keyToBytes(key), options), options);
+      return stale ? { ...stored, atOffset } : stored;
     } catch (thrown) {
       if (thrown instanceof AppError && thrown.code === 'NOT_FOUND') return undefined;
       throw thrown;
     }
   }
 
-  async put(key: Key, value: Buffer, options: CallOptions): Promise<void> {
-    await this.#call('/kv.KV/Put', encodePutRequest(keyToBytes(key), value), options);
+  put(key: Key, value: Buffer, options: WriteOptions): Promise<Position> {
+    return this.#write(key, value, options);
   }
 
   /** Deleting what is absent is no error. */
-  async delete(key: Key, options: CallOptions): Promise<void> {
-    await this.#call('/kv.KV/Put', encodePutRequest(keyToBytes(key), undefined), options);
+  delete(key: Key, options: WriteOptions): Promise<Position> {
+    return this.#write(key, undefined, options);
+  }
+
+  async #write(key: Key, value: Buffer | undefined, options: WriteOptions): Promise<Position> {
+    const { writeId, retryAgeMs } = options;
+    const level = options.level === 'async' ? ASYNC : SAFE;
+    const { epoch, offset } = await this.#call('/kv.KV/Put', encodePutRequest(keyToBytes(key), value, { level, writeId, retryAgeMs: retryAgeMs && Math.ceil(retryAgeMs) }), options);
+    if (offset > 0) this.#answersWithPositions = true;
+    return { epoch, offset };
   }
 
   close(): void {

@@ -80,6 +80,8 @@ class FakeCluster {
   readonly ran: RunRequest[] = [];
   readonly orchestrated: object[] = [];
   readonly stored = new Map<string, Buffer>();
+  /** Of each write. */
+  readonly levels: number[] = [];
   onHang: (() => void) | undefined;
   status = statusWith(StatusResponse_Health.HEALTHY);
 
@@ -132,15 +134,16 @@ class FakeCluster {
       },
     }, deps);
     addService(this.server, KVService, {
-      get: async ({ key }) => {
+      get: async ({ key, stale }) => {
         const value = this.stored.get(key.toString('latin1'));
         if (!value) throw new AppError('NOT_FOUND', 'no such key');
-        return { value, epoch: 1n, offset: 2n, stale: false, atOffset: 0n };
+        return { value, epoch: 1n, offset: 2n, stale, atOffset: stale ? 9n : 0n };
       },
-      put: async ({ key, value }) => {
+      put: async ({ key, value, level }) => {
+        this.levels.push(level);
         if (value) this.stored.set(key.toString('latin1'), value);
         else this.stored.delete(key.toString('latin1'));
-        return { epoch: 1n, offset: 2n, stale: false, atOffset: 0n };
+        return { epoch: 1n, offset: 2n };
       },
       dump: async () => ({ pairs: [] }),
     }, deps);
@@ -493,6 +496,20 @@ describe('values', () => {
     expect((await run(['get', 'text', '--proxy', address], { tty: true })).out).toBe('grüße\n');
     expect((await run(['get', 'escape', '--proxy', address], { tty: true })).out).toBe('b64:G1sySg==\n');
     expect(JSON.parse((await run(['get', 'text', '--json', '--proxy', address])).out)).toEqual({ value: Buffer.from('grüße').toString('base64'), epoch: '1', offset: '2' });
+  });
+
+  it('are written at a level, read from any copy, and say where they are', async () => {
+    const at = ['--proxy', address];
+    const { levels } = cluster;
+    levels.length = 0;
+    expect(await run(['put', 'k', 'v', '--verbose', ...at])).toMatchObject({ code: 0, out: '', err: 'epoch 1, offset 2\n' });
+    expect(JSON.parse((await run(['put', 'k', 'v', '--level', 'async', '--json', ...at])).out)).toEqual({ epoch: '1', offset: '2' });
+    expect((await run(['del', 'other', '--level', 'ASYNC', ...at])).code).toBe(0);
+    expect(levels).toEqual([1, 2, 2]);
+    expect(await run(['put', 'k', 'v', '--level', 'sure', ...at])).toMatchObject({ code: 2, err: expect.stringContaining('--level is "sure", but must be safe or async') as string });
+    expect(await run(['get', 'k', '--stale', '--verbose', ...at])).toMatchObject({ out: 'v', err: 'epoch 1, offset 2; the copy that answered is at offset 9\n' });
+    expect(JSON.parse((await run(['get', 'k', '--stale', '--json', ...at])).out)).toMatchObject({ stale: true, at_offset: '9' });
+    expect(JSON.parse((await run(['put', 'k', 'v', '--level', 'async', '--request', ...at])).out)).toMatchObject({ level: 'WRITE_LEVEL_ASYNC' });
   });
 
   it('that are gone are not found, with a status of its own', async () => {

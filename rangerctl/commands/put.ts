@@ -1,5 +1,5 @@
 import { string } from '@oclif/core/args';
-import { DATA_FLAGS, DATA_TIMEOUT_MS, DataCommand } from '../data.js';
+import { DATA_TIMEOUT_MS, DataCommand, WRITE_FLAGS, positionJson, readLevel } from '../data.js';
 import { checkValue, readKey, readValue } from '../inputs.js';
 
 export default class Put extends DataCommand {
@@ -14,17 +14,19 @@ export default class Put extends DataCommand {
     key: string({ required: true, ignoreStdin: true, description: 'The key; b64:… for bytes that are not text.' }),
     value: string({ ignoreStdin: true, description: 'The value, @FILE, or - for standard input.' }),
   };
-  static override flags = DATA_FLAGS;
+  static override flags = WRITE_FLAGS;
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Put);
     const key = readKey(args.key, 'the key');
     const timeoutMs = this.timeoutMs(flags, DATA_TIMEOUT_MS);
     const address = this.dataAddress(flags);
+    const level = readLevel(flags.level);
     const value = checkValue(await this.#value(args.value));
-    if (flags.request) return this.printDataRequest({ kind: 'put', key, value });
-    await this.withData(address, (kv) => kv.put(key, value, { timeoutMs }));
-    if (flags.json) await this.printJson({});
+    if (flags.request) return this.printDataRequest({ kind: 'put', key, value, level });
+    const position = await this.withData(address, (kv) => kv.put(key, value, { timeoutMs, level }));
+    await this.printPosition(flags, position);
+    if (flags.json) await this.printJson(positionJson(position));
   }
 
   async #value(given: string | undefined): Promise<Buffer> {

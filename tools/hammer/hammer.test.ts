@@ -1,16 +1,17 @@
 import * as grpc from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
 import { UnaryKv } from '../../client/unary.js';
+import { WriteIdSource } from '../../client/write-id.js';
 import { KVService } from '../../proto/gen/kv/kv.js';
 import { addService } from '../../proto/serve.js';
 import { sleep, systemClock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import { silentLogger } from '../../runtime/log.js';
-import { seededRandom } from '../../runtime/random.js';
+import { seededRandom, systemRandom } from '../../runtime/random.js';
 import { Hammer, type Load, type Results } from './hammer.js';
 import { EXIT, judge } from './report.js';
 
-type Lie = 'none' | 'lose writes' | 'read stale' | 'resurrect deleted' | 'change values' | 'mix up keys' | 'lie about failure' | 'fail some';
+type Lie = 'none' | 'lose writes' | 'read stale' | 'resurrect deleted' | 'change values' | 'mix up keys' | 'lie about failure' | 'fail some' | 'lose answers';
 
 /** A store in this process behind real gRPC, which tells the lie that it is asked for now and then. */
 class LyingStore {
@@ -18,6 +19,8 @@ class LyingStore {
   readonly #now = new Map<string, Buffer>();
   readonly #before = new Map<string, Buffer>();
   readonly #lie: Lie;
+  readonly #known = new Set<string>();
+  #answers = 0;
   #puts = 0;
   #gets = 0;
   lies = 0;
@@ -29,9 +32,13 @@ class LyingStore {
       KVService,
       {
         get: async ({ key }) => ({ value: this.#get(key.toString('latin1')), epoch: 1n, offset: 1n, stale: false, atOffset: 0n }),
-        put: async ({ key, value }) => {
-          this.#put(key.toString('latin1'), value);
-          return { epoch: 1n, offset: 1n, stale: false, atOffset: 0n };
+        put: async ({ key, value, writeId }) => {
+          const knowsIds = lie === 'lose answers';
+          const id = writeId.toString('hex');
+          if (lie !== 'lose answers' || !this.#known.has(id)) this.#put(key.toString('latin1'), value);
+          this.#known.add(id);
+          if (knowsIds && ++this.#answers % 7 === 0) throw new AppError('UNAVAILABLE', 'the answer is lost');
+          return { epoch: 1n, offset: knowsIds ? 1n : 0n };
         },
         dump: async () => ({ pairs: [] }),
       },
@@ -108,7 +115,7 @@ async function serve(store: LyingStore): Promise<string> {
   return `127.0.0.1:${port}`;
 }
 
-async function hammer(address: string, load: Load, options: { verify?: boolean; requests?: number; run?: string; until?: (results: Results) => boolean } = {}): Promise<Results> {
+async function hammer(address: string, load: Load, options: { stale?: boolean; verify?: boolean; requests?: number; run?: string; until?: (results: Results) => boolean } = {}): Promise<Results> {
   const target = new UnaryKv({ addresses: [address], connections: 2 });
   cleanups.push(() => {
     target.close();
@@ -122,8 +129,11 @@ async function hammer(address: string, load: Load, options: { verify?: boolean; 
     // A busy machine may keep a request waiting; that is not what is tested here.
     timeoutMs: 60_000,
     settleMs: 60_000,
+    level: 'safe',
+    stale: options.stale ?? false,
     clock: systemClock,
     random: seededRandom(5),
+    ids: new WriteIdSource(systemRandom),
   });
   run.start();
   const done = (): boolean => {
@@ -164,6 +174,20 @@ describe('a store that tells the truth', () => {
     expect(results.tally.errors.length).toBeLessThan(4);
     expect(judge(results, { maxErrors: undefined }).exitCode).toBe(EXIT.ok);
     expect(judge(results, { maxErrors: 0 }).exitCode).toBe(EXIT.unfinished);
+  });
+
+  it('is sent writes again of which it lost the answer: no outcome is left unknown', async () => {
+    const results = await hammer(await serve(new LyingStore('lose answers')), WORKERS, { requests: 1000 });
+    expect(results.violations).toEqual([]);
+    expect(results.retries).toBeGreaterThan(0);
+    expect([results.unknownOutcomes, results.tally.all.errors]).toEqual([0, 0]);
+  });
+
+  it('may answer stale reads with what was there before, but not with what never was', async () => {
+    const old = await hammer(await serve(new LyingStore('read stale')), WORKERS, { requests: 800, stale: true, verify: false });
+    expect(old.violations).toEqual([]);
+    const foreign = await hammer(await serve(new LyingStore('change values')), WORKERS, { requests: 800, stale: true, verify: false });
+    expect(foreign.wrong).toBeGreaterThan(0);
   });
 });
 

@@ -1,8 +1,9 @@
+import type { WriteIdSource } from '../../client/write-id.js';
 import { type Key, keyFromText } from '../../model/key.js';
 import { type Cancel, type Clock, sleep } from '../../runtime/clock.js';
-import { AppError, unreachable } from '../../runtime/errors.js';
+import { AppError, type ErrorCode, unreachable } from '../../runtime/errors.js';
 import type { Random } from '../../runtime/random.js';
-import { ABSENT, type Version, type WriteTicket } from './expectation.js';
+import { ABSENT, type Verdict, type Version, type WriteTicket } from './expectation.js';
 import { type Violation, describeViolation, keyName } from './judge.js';
 import { Pacer } from './pacer.js';
 import type { Action, Plan } from './plan.js';
@@ -12,10 +13,21 @@ import { ValueCodec } from './values.js';
 
 /** What is hammered. Rejects with AppErrors. */
 export interface Target {
-  get(key: Key, options: { readonly timeoutMs: number }): Promise<{ readonly value: Uint8Array } | undefined>;
-  put(key: Key, value: Buffer, options: { readonly timeoutMs: number }): Promise<void>;
-  delete(key: Key, options: { readonly timeoutMs: number }): Promise<void>;
+  /** A write may be tried again with its id, and is applied once. */
+  readonly repeatable: boolean;
+  get(key: Key, options: { readonly timeoutMs: number; readonly stale: boolean }): Promise<{ readonly value: Uint8Array } | undefined>;
+  put(key: Key, value: Buffer, options: WriteOptions): Promise<unknown>;
+  delete(key: Key, options: WriteOptions): Promise<unknown>;
 }
+
+export interface WriteOptions {
+  readonly timeoutMs: number;
+  readonly level: WriteLevel;
+  readonly writeId: Buffer;
+  readonly retryAgeMs: number;
+}
+
+export type WriteLevel = 'safe' | 'async';
 
 /** Workers at given rates, or callers that each send the next request when the last is answered. */
 export type Load = { readonly kind: 'workers'; readonly plan: Plan } | { readonly kind: 'closed'; readonly callers: number };
@@ -28,10 +40,15 @@ export interface HammerOptions {
   readonly keysMax: number;
   readonly valueBytes: number;
   readonly timeoutMs: number;
+  readonly level: WriteLevel;
+  /** Reads during the run ask any copy; the final verification asks for the newest all the same. */
+  readonly stale: boolean;
   /** How long after the hammer gave up on a write it may still take effect. */
   readonly settleMs: number;
   readonly clock: Clock;
   readonly random: Random;
+  /** Not of `random`: one that is seeded would make the ids of an earlier run again. */
+  readonly ids: WriteIdSource;
   /** Called for those that are kept. */
   readonly onViolation?: (violation: Violation) => void;
 }
@@ -42,6 +59,10 @@ const TICK_MS = 10;
 const VERIFY_CALLERS = 64;
 const VERIFY_TRIES = 4;
 const FOREIGN: Version = -1;
+/** Between two tries of a write. */
+const RETRY = { firstMs: 20, maxMs: 500 };
+/** With these the next try may succeed. */
+const LOST: readonly ErrorCode[] = ['UNAVAILABLE', 'UNKNOWN', 'CANCELLED', 'INTERNAL'];
 
 /** Sends the load, and judges every answer. */
 export class Hammer {
@@ -57,6 +78,7 @@ export class Hammer {
   #wrong = 0;
   #missing = 0;
   #unknownOutcomes = 0;
+  #retries = 0;
   #skipped = 0;
   #stallMs = 0;
   #inFlight = 0;
@@ -129,6 +151,7 @@ export class Hammer {
       missing: this.#missing,
       violations: this.#violations,
       unknownOutcomes: this.#unknownOutcomes,
+      retries: this.#retries,
       skipped: this.#skipped + (this.#pacer?.skipped ?? 0),
       stallMs: this.#stallMs,
       keys: this.#pools.reduce((count, pool) => count + pool.keys.length, 0),
@@ -203,21 +226,39 @@ export class Hammer {
   // --- one request -----------------------------------------------------------
 
   async #write(key: TestedKey, action: Action): Promise<boolean> {
-    const { target, timeoutMs } = this.#options;
     const version = action === 'delete' ? ABSENT : ++key.newest;
     const value = version === ABSENT ? undefined : this.#codec.encode(key.name, version);
     const ticket = key.expectation.beginWrite(version);
     const beginMs = this.#clock.now();
     const note = { version, beginMs, endMs: undefined as number | undefined, outcome: 'under way' as 'under way' | Outcome };
     noteWrite(key, note);
-    const error = await failureOf(value ? target.put(key.name, value, { timeoutMs }) : target.delete(key.name, { timeoutMs }));
+    const { error, outcome } = await this.#writeOnce(key.name, value, beginMs);
     const nowMs = this.#clock.now();
     note.endMs = nowMs;
-    note.outcome = outcomeOf(error);
+    note.outcome = outcome;
     this.#resolveWrite(key, ticket, note.outcome, nowMs);
     if (error) this.#tally.failed(action, error, beginMs, nowMs);
     else this.#tally.succeeded(action, beginMs, nowMs);
     return error === undefined;
+  }
+
+  /** One write, tried again with its id while nobody knows what became of it, until its time is over. */
+  async #writeOnce(key: Key, value: Buffer | undefined, beginMs: number): Promise<{ readonly error: AppError | undefined; readonly outcome: Outcome }> {
+    const { target, timeoutMs, level, ids } = this.#options;
+    const writeId = ids.next();
+    for (let tries = 0; ; tries++) {
+      const passedMs = this.#clock.now() - beginMs;
+      const options = { timeoutMs: Math.max(1, timeoutMs - passedMs), level, writeId, retryAgeMs: tries === 0 ? 0 : Math.max(1, passedMs) };
+      const error = await failureOf(value ? target.put(key, value, options) : target.delete(key, options));
+      if (!error) return { error, outcome: 'acknowledged' };
+      // What is said of a later try tells nothing of the first.
+      const outcome = tries > 0 || !hadNoEffect(error) ? 'unknown' : 'refused';
+      const pauseMs = Math.min(RETRY.firstMs * 2 ** tries, RETRY.maxMs);
+      const isOver = error.code === 'DEADLINE_EXCEEDED' || this.#clock.now() - beginMs + pauseMs >= timeoutMs;
+      if (outcome === 'refused' || isOver || !target.repeatable || !LOST.includes(error.code)) return { error, outcome };
+      this.#retries++;
+      await sleep(this.#clock, pauseMs);
+    }
   }
 
   #resolveWrite(key: TestedKey, ticket: WriteTicket, outcome: Outcome, nowMs: number): void {
@@ -255,10 +296,11 @@ export class Hammer {
 
   async #readAndJudge(key: TestedKey, beginMs: number, during: 'run' | 'verification'): Promise<AppError | undefined> {
     const { target, timeoutMs } = this.#options;
+    const stale = this.#options.stale && during === 'run';
     const ticket = key.expectation.beginRead();
     let stored: { readonly value: Uint8Array } | undefined;
     try {
-      stored = await target.get(key.name, { timeoutMs });
+      stored = await target.get(key.name, { timeoutMs, stale });
     } catch (thrown) {
       key.expectation.abandonRead(ticket);
       return AppError.from(thrown);
@@ -266,7 +308,8 @@ export class Hammer {
     const decoded = stored ? this.#codec.decode(key.name, stored.value) : undefined;
     const foreign = decoded?.kind === 'foreign' ? decoded.because : undefined;
     const version = !decoded ? ABSENT : decoded.kind === 'version' ? decoded.version : FOREIGN;
-    const verdict = key.expectation.endRead(ticket, version);
+    if (stale) key.expectation.abandonRead(ticket);
+    const verdict = stale ? staleVerdict(key, version) : key.expectation.endRead(ticket, version);
     if (verdict.right) return undefined;
     const got = foreign === undefined ? { got: version } : { got: undefined, because: foreign };
     this.#accuse(describeViolation({ ...got, key, possible: verdict.possible, beginMs, endMs: this.#clock.now(), startMs: this.#startMs, during }));
@@ -292,6 +335,12 @@ export class Hammer {
   }
 }
 
+/** An old value is no lie there; one that was never written is. */
+function staleVerdict(key: TestedKey, version: Version): Verdict {
+  if (version >= ABSENT && version <= key.newest) return { right: true };
+  return { right: false, possible: [ABSENT, ...(key.newest === ABSENT ? [] : [key.newest])] };
+}
+
 export interface Results {
   readonly tally: TallySummary;
   readonly wrong: number;
@@ -299,6 +348,8 @@ export interface Results {
   readonly violations: readonly Violation[];
   /** Writes that failed in a way that leaves open whether they happened. */
   readonly unknownOutcomes: number;
+  /** Times that a write was sent again, with its id, because its outcome was unknown. */
+  readonly retries: number;
   /** Requests that were due but not sent: no key was free, too many were under way, or the hammer itself was late. */
   readonly skipped: number;
   /** The longest the hammer itself was held up: latencies up to this may be its own. */
@@ -330,11 +381,6 @@ function keyFor(pool: KeyPool, action: Action): TestedKey | undefined {
 
 type Outcome = 'acknowledged' | 'unknown' | 'refused';
 
-function outcomeOf(error: AppError | undefined): Outcome {
-  if (!error) return 'acknowledged';
-  return hadNoEffect(error) ? 'refused' : 'unknown';
-}
-
 /** A proxy may have tried before it refused, so few errors say for certain that nothing was written. */
 function hadNoEffect(error: AppError): boolean {
   if (error.code === 'INVALID_ARGUMENT' || error.code === 'UNIMPLEMENTED') return true;
@@ -342,7 +388,7 @@ function hadNoEffect(error: AppError): boolean {
   return error.code === 'UNAVAILABLE' && error.message.startsWith('No connection established');
 }
 
-async function failureOf(doing: Promise<void>): Promise<AppError | undefined> {
+async function failureOf(doing: Promise<unknown>): Promise<AppError | undefined> {
   try {
     await doing;
     return undefined;

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { UnaryKv } from '../../client/unary.js';
+import { WriteIdSource } from '../../client/write-id.js';
 import { type Clock, sleep, systemClock } from '../../runtime/clock.js';
 import { AppError, messageOf } from '../../runtime/errors.js';
 import { type Random, seededRandom, systemRandom } from '../../runtime/random.js';
@@ -68,8 +69,11 @@ async function run({ config, addresses, load, clock, random }: Run): Promise<num
     keysMax: config.keys,
     valueBytes: config.valueBytes,
     timeoutMs: config.timeout,
+    level: config.level,
+    stale: config.stale,
     settleMs: config.settle,
     clock,
+    ids: new WriteIdSource(random),
     random: config.seed === undefined ? random : seededRandom(config.seed),
     onViolation: (violation) => {
       if (!config.json) screen.line(violationText(violation));

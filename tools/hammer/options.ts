@@ -26,6 +26,8 @@ export const SPEC = {
   keys: { kind: 'integer', flag: 'keys', min: 1, max: 5_000_000, default: 10_000, help: 'At most this many keys.' },
   valueBytes: { kind: 'bytes', flag: 'value-bytes', min: 1, max: VALUE_BYTES_MAX, default: '100', help: 'Size of the values; they are never shorter than the mark by which they are recognised (about 40 bytes).' },
   timeout: { kind: 'duration', flag: 'timeout', min: 1, default: '10s', help: 'Of each request.' },
+  level: { kind: 'choice', flag: 'level', choices: ['safe', 'async'], default: 'safe', help: 'Of the writes. With async a fail-over may lose what was acknowledged, and the report says so.' },
+  stale: { kind: 'boolean', flag: 'stale', help: 'Reads ask any copy, and may return an old value, but never one that was not written; not so in the final verification.' },
   settle: { kind: 'duration', flag: 'settle', min: 0, default: '60s', help: 'How long after its time-out a write may still take effect without counting as wrong.' },
   connections: { kind: 'integer', flag: 'connections', min: 1, max: 64, default: 4, help: 'Connections to each address.' },
   maxErrors: { kind: 'integer', flag: 'max-errors', min: 0, help: 'More failed requests than this fail the run; any number is allowed when not given.' },

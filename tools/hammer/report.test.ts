@@ -28,6 +28,7 @@ function results(changes: Partial<Results> = {}, errors = 0): Results {
     missing: 0,
     violations: [],
     unknownOutcomes: 0,
+    retries: 0,
     skipped: 0,
     stallMs: 0,
     keys: 5,

@@ -70,6 +70,7 @@ function facetLines(results: Results): string[] {
     ['longest gap in which nothing succeeded', `${ms(tally.longestGapMs)}, ${(tally.longestGapAtMs / 1000).toFixed(1)} s after the start`],
     ['longest that any request waited', ms(tally.longestWaitMs)],
     ['writes of unknown outcome', String(results.unknownOutcomes)],
+    ...(results.retries > 0 ? [['writes sent again, as their outcome was unknown', String(results.retries)]] : []),
     ['final verification', verificationText(verification)],
   ];
   if (results.skipped > 0) rows.push(['requests due but not sent', `${results.skipped} (no key was free, or too many were under way)`]);
@@ -142,6 +143,7 @@ export function jsonReport(results: Results, facts: RunFacts): string {
     missing: results.missing,
     violations: results.violations.map(violationJson),
     unknown_outcomes: results.unknownOutcomes,
+    retries: results.retries,
     longest_gap_ms: round(tally.longestGapMs),
     longest_gap_at_ms: round(tally.longestGapAtMs),
     longest_wait_ms: round(tally.longestWaitMs),
