@@ -40,10 +40,10 @@ const wrong = [];
 
 const ACTIONS = {
   async put(key, bytes) {
-    await kv.call('Put', { key, value: valueOf(key, bytes) }, DEADLINE_MS);
+    await kv.call('Put', { key, value: valueOf(key, bytes), level: 0, writeId: Buffer.alloc(0), retryAgeMs: 0n }, DEADLINE_MS);
   },
   async check(key, bytes) {
-    const got = await kv.call('Get', { key }, DEADLINE_MS).then(
+    const got = await kv.call('Get', { key, stale: false }, DEADLINE_MS).then(
       ({ value }) => value,
       (error) => Buffer.from(error.message),
     );
