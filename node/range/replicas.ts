@@ -155,7 +155,7 @@ export class Replicas implements ReplicaSource {
     const { storage, copies } = this.deps;
     const basis: Basis[] = copies.overlapping(copy.meta, copy).flatMap((other) => {
       const span = intersection(other.meta, copy.meta);
-      return span && other.record.wholeAt === undefined ? [{ range: other.meta.id, offset: other.durableOffset, span }] : [];
+      return span && other.isWhole ? [{ range: other.meta.id, offset: other.durableOffset, span }] : [];
     });
     return { fork: copy.record.fork ?? 0, log: logEpochs(storage, copy), basis };
   }
