@@ -109,12 +109,36 @@ describe('a range with three copies', () => {
     await during(command(a, { command: 'Deactivate', id: 1, epoch: 4 }));
     await prepare(a, 4, 'B', 4);
     await until(() => inSync(b).length === 2);
-    expect(await lost).toMatchObject({ code: 'UNAVAILABLE' });
-    expect(await fresh).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await lost).toMatchObject({ code: 'UNKNOWN' });
+    expect(await fresh).toMatchObject({ code: 'UNKNOWN' });
     const stored = (key: string): string | undefined => a.sources.storage.get(Buffer.from(key))?.value.toString();
     expect([stored('k7'), stored('k8'), stored('fresh')]).toEqual(['acknowledged', 'newer', undefined]);
     // From its log, not by a snapshot.
     expect(a.copies.get(1)?.record.baseOffset).toBe(0);
+  });
+
+  it('applies a write once that is tried again after a fail-over, whether the old primary had it or not', async () => {
+    const { a, b, c } = await given();
+    const id = (n: number): Buffer => Buffer.alloc(16, n);
+    const again = (n: number, ageMs: number): { writeId: Buffer; firstSentAt: number } => ({ writeId: id(n), firstSentAt: clock.now() - ageMs });
+    const position = await during(put(a, 'had', 'first', { writeId: id(1) }));
+    cluster.cut('A', 'B');
+    cluster.cut('A', 'C');
+    const lost = put(a, 'lacked', 'first', { writeId: id(2) }).catch((thrown: unknown) => thrown);
+    await until(() => a.copies.get(1)?.durableOffset === 2);
+    await promote(b, 4, ['B', 'C']);
+    await prepare(c, 4, 'B', 4);
+    await during(put(b, 'had', 'second'));
+    expect(await during(put(b, 'had', 'first', again(1, 3_000)))).toEqual(position);
+    expect(await during(put(b, 'lacked', 'first', again(2, 3_000)))).toMatchObject({ epoch: 4 });
+    expect([get(b, 'had'), get(b, 'lacked')]).toEqual(['second', 'first']);
+    // The old one cuts off what it had alone, and its id with it.
+    cluster.heal();
+    await during(command(a, { command: 'Deactivate', id: 1, epoch: 4 }));
+    await prepare(a, 4, 'B', 4);
+    await until(() => inSync(b).length === 2);
+    expect(await lost).toMatchObject({ code: 'UNKNOWN' });
+    expect(a.copies.get(1)?.writeIds.find(id(2))).toMatchObject({ epoch: 4 });
   });
 
   it('does not make a follower primary before its leases are over, nor lets the old one read after', async () => {

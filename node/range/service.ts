@@ -511,7 +511,7 @@ export class KvRangeService implements RangeService {
   /** What members do not confirm in time is answered as unknown: whoever serves next has it in the log, and commits it. */
   async untilQuiet(copy: Copy): Promise<void> {
     const cancel = this.deps.clock.after(CONFIRM_PATIENCE_MS, () => {
-      copy.giveUp(new AppError('UNAVAILABLE', `R${copy.meta.id} stopped serving here before every copy had the write: whether it was applied is unknown`));
+      copy.giveUp(new AppError('UNKNOWN', `R${copy.meta.id} stopped serving here before every copy had the write: whether it was applied is unknown`));
       copy.notify();
     });
     await copy.until(() => copy.quiet);
