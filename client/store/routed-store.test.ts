@@ -225,8 +225,13 @@ describe('a routed store', () => {
       const from = seen.indexOf(rest[0] as Key);
       expect(rest).toEqual(order.slice(from, from + 100));
     }
+    const some = Array.from({ length: 1000 }, (_, i) => k(`q${i}`));
+    await world.store.batch(some.map((key) => ({ is: 'put', key, value: v('') })));
+    const last: unknown[] = [];
+    for await (const { next } of world.store.scan({ span: spans('q') })) last.push(next);
+    expect(last.at(-1)).toBeUndefined();
     const none = [];
-    for await (const page of world.store.scan({ span: spans('q') })) none.push(...page.entries);
+    for await (const page of world.store.scan({ span: spans('r') })) none.push(...page.entries);
     expect(none).toEqual([]);
     await expect(world.store.scan({ span: EVERYTHING, token: v('nonsense') })[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });

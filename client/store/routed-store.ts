@@ -181,6 +181,8 @@ export class RoutedStore implements Store {
     let left = request.limit ?? Infinity;
     let waitedSince: number | undefined;
     let reason = '';
+    /** The last page told that there is more. */
+    let promised = false;
     for (let tries = 0; span && left > 0; ) {
       const owner: SpanOwner | undefined = reverse ? owners.findBelow(span.end) : owners.find(span.start);
       const part: Interval | undefined = owner && intersection(span, owner.interval);
@@ -192,7 +194,9 @@ export class RoutedStore implements Store {
             left -= page.entries.length;
             const rest = page.next && decodeScanToken(page.next, part, reverse);
             span = rest ? { start: reverse ? whole.start : rest.start, end: reverse ? rest.end : whole.end } : behind(whole, part, reverse);
-            if (page.entries.length > 0) yield { entries: page.entries, next: span && encodeScanToken(reverse, reverse ? span.end : span.start) };
+            if (page.entries.length === 0) continue;
+            promised = span !== undefined;
+            yield { entries: page.entries, next: span && encodeScanToken(reverse, reverse ? span.end : span.start) };
           }
           if (left > 0) span = behind(whole, part, reverse);
           continue;
@@ -209,6 +213,7 @@ export class RoutedStore implements Store {
       if (leftMs <= 0) throw new AppError('DEADLINE_EXCEEDED', `waited ${timeoutMs} ms: ${reason}`);
       await nextNews(owners, clock, { tries: tries++, msMax: leftMs, signal: options.signal });
     }
+    if (!span && promised) yield { entries: [], next: undefined };
   }
 
   /** Pages of one owner; one that says nothing for too long is as good as gone. */

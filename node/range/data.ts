@@ -223,7 +223,7 @@ export class KeyValues {
     if (copy) return copy;
     const idle = this.copies.anyHolding(name);
     if (idle) throw notServing(idle);
-    throw new AppError('ABORTED', `no range on this node has key ${formatKey(name)}: your map of ranges is stale`);
+    throw new AppError('ABORTED', `no range on this node has key ${name === NO_KEY ? '-inf' : formatKey(name)}: your map of ranges is stale`);
   }
 }
 

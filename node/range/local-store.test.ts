@@ -321,6 +321,25 @@ describe('a watch', () => {
     }
   });
 
+  it('goes over a split though the last that the parent wrote was of other keys', async () => {
+    const a = await place(newCluster(), 'A');
+    const watcher = new Watcher(prefix('x'));
+    const onParent = watcher.on(a);
+    await put(a, 'x', '1');
+    await expect.poll(() => watcher.text).toEqual(['x=1']);
+    await put(a, 'y', 'other');
+    const [left, right] = [meta(2, '', 'm'), meta(3, 'm', '')];
+    for (const child of [left, right]) await prepare(a, child, 2, [at(child), at(whole, 'A')]);
+    await deactivate(a, 1, 3);
+    expect(await onParent).toBe('ABORTED');
+    for (const { id } of [left, right]) await activate(a, id, 3, [at(whole, 'A')]);
+    await drop(a, 1, 3);
+    void watcher.on(a);
+    await put(a, 'x', '2');
+    await expect.poll(() => watcher.text).toEqual(['x=1', 'x=2']);
+    watcher.stop();
+  });
+
   it('says so when it missed what a range told that is gone', async () => {
     const cluster = newCluster();
     const a = await place(cluster, 'A');

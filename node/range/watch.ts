@@ -25,8 +25,9 @@ const QUIET_RECORDS = 1000;
  * told: whoever serves the keys then is asked to go on from the last token.
  */
 export async function* watchRange(deps: WatchDeps, request: WatchRequest, signal: AbortSignal | undefined): AsyncGenerator<WatchEvent, void, undefined> {
+  const segments = segmentsOf(request);
   const copy = deps.data.servingSpan(request.span);
-  const starts = startingPoints(copy, request, deps.storage);
+  const starts = startingPoints(copy, request, segments, deps.storage);
   const hold = deps.log.hold(copy);
   const bell = new Bell(copy, signal);
   try {
@@ -42,15 +43,18 @@ async function* follow(storage: Storage, copy: Copy, starts: readonly WatchSegme
   hold.offset = at;
   const token = (): Buffer => encodeWatchToken(starts.map((start) => ({ ...start, range: copy.meta.id, offset: Math.max(start.offset, at) })));
   yield { changes: [], token: token() };
-  for (let quiet = 0; ; ) {
+  /** Records read since the watcher was last told how far it is. */
+  let quiet = 0;
+  let told = at;
+  for (;;) {
     bell.throwIfOver();
-    if (copy.gone) throw new AppError('ABORTED', `${formatRange(copy.meta)} has left this node: go on where it is now`);
     if (at >= copy.committedOffset) {
       // What is admitted may still be committed: it is told before the end.
-      if (copy.quiet) throw new AppError('ABORTED', `${formatRange(copy.meta)} is not served here any more: go on where it is now`);
+      if (copy.quiet || copy.gone) break;
       await bell.next();
       continue;
     }
+    if (copy.gone) break;
     if (at < copy.trimmedThrough) throw trimmed(copy, at);
     const records = storage.readLog(copy.meta.id, at, READ_BYTES).filter(({ offset }) => offset <= copy.committedOffset);
     const last = records.at(-1);
@@ -61,8 +65,12 @@ async function* follow(storage: Storage, copy: Copy, starts: readonly WatchSegme
     quiet += records.length;
     if (changes.length === 0 && quiet < QUIET_RECORDS) continue;
     quiet = 0;
+    told = at;
     yield { changes, token: token() };
   }
+  // Only who knows that the log was read to its end can go on in the one behind it.
+  if (at > told) yield { changes: [], token: token() };
+  throw new AppError('ABORTED', `${formatRange(copy.meta)} is not served here any more: go on where it is now`);
 }
 
 function isNews(starts: readonly WatchSegment[], record: LogRecord): boolean {
@@ -77,18 +85,23 @@ function changeOf({ key, value, contentType, epoch, offset }: LogRecord): Change
 }
 
 /** From where on in the log of this copy the watcher has everything still to be told. */
-function startingPoints(copy: Copy, { span, token, afterOffset }: WatchRequest, storage: Storage): WatchSegment[] {
+function startingPoints(copy: Copy, { span, afterOffset }: WatchRequest, segments: readonly WatchSegment[] | undefined, storage: Storage): WatchSegment[] {
   const range = copy.meta.id;
-  if (!token) {
+  if (!segments) {
     const offset = afterOffset ?? copy.committedOffset;
     if (offset > copy.lastOffset) throw new AppError('INVALID_ARGUMENT', `after_offset: ${offset} is beyond the end of the log of ${formatRange(copy.meta)}, ${copy.lastOffset}`);
     return [reached(copy, { ...span, range, offset }, storage)];
   }
+  return segments.map((segment) => reached(copy, continued(copy, segment), storage));
+}
+
+function segmentsOf({ span, token }: WatchRequest): WatchSegment[] | undefined {
+  if (!token) return undefined;
   const segments = decodeWatchToken(token);
   if (!segments) throw new AppError('INVALID_ARGUMENT', 'token: it is none that a watch has told');
   const clipped = clipSegments(segments, span);
   if (!clipped) throw new AppError('INVALID_ARGUMENT', 'token: it is of a watch of other keys');
-  return clipped.map((segment) => reached(copy, continued(copy, segment), storage));
+  return clipped;
 }
 
 /** The same place in the log of this copy, which goes on behind that of another range. */

@@ -90,8 +90,8 @@ unchanged() { is_layout $UNCHANGED; }
 
 @test "malformed requests on every call are INVALID_ARGUMENT and name the field" {
   node "$ROOT/test/e2e/tools/malformed.mjs" "$(address_of controller.1)" ranger.Orchestrator ranger.Operations ranger.Debug ranger.Discovery
-  node "$ROOT/test/e2e/tools/malformed.mjs" "$(address_of node.3)" ranger.Node kv.KV kv.Pipe kv.Follow
-  node "$ROOT/test/e2e/tools/malformed.mjs" "$(address_of proxy.1)" kv.KV kv.Pipe
+  node "$ROOT/test/e2e/tools/malformed.mjs" "$(address_of node.3)" ranger.Node kv.KV kv.Pipe kv.Store kv.Follow
+  node "$ROOT/test/e2e/tools/malformed.mjs" "$(address_of proxy.1)" kv.KV kv.Pipe kv.Store
   nobody_died
 }
 

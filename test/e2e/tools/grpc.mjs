@@ -10,6 +10,7 @@ const DIST = new URL('../../../dist/proto/gen/', import.meta.url);
 const FILES = {
   'kv.KV': 'kv/kv',
   'kv.Pipe': 'kv/pipe',
+  'kv.Store': 'kv/store',
   'kv.Follow': 'kv/follow',
   'ranger.Node': 'ranger/node',
   'ranger.Orchestrator': 'ranger/controller',
