@@ -30,6 +30,7 @@ export function rangeView(wire: RangeResponse, field: string): RangeView {
     epoch: epochFromWire(wire.epoch, `${field}.epoch`),
     waiting: wire.waiting,
     unavailableMs: wire.unavailable ? countFromWire(wire.unavailableMs, `${field}.unavailable_ms`) : undefined,
+    copies: wire.copies,
   };
 }
 
@@ -41,13 +42,16 @@ function placementView(wire: PlacementWithRangeInfo, position: number | undefine
     index: position ?? placement.index,
     state: orUnknown(() => placementStateFromWire(placement.state, `${field}.state`)),
     report: reportOf(wire.rangeInfo),
+    primary: wire.primary,
+    inSync: wire.inSync,
+    lagBytes: countFromWire(wire.lagBytes, `${field}.lag_bytes`),
   };
 }
 
 export function nodeView(wire: NodeResponse, field: string): NodeView {
   if (!wire.node) throw new AppError('INVALID_ARGUMENT', `${field}.node: is missing`);
-  const { ident, address, wantDrain, reachable, incarnation, cordoned, trouble } = wire.node;
-  return { ident, address, wantDrain, reachable, incarnation, cordoned, trouble, ranges: wire.ranges.map((range, i) => nodeRangeView(range, `${field}.ranges[${i}]`)) };
+  const { ident, address, wantDrain, reachable, incarnation, cordoned, trouble, zone } = wire.node;
+  return { ident, address, wantDrain, reachable, incarnation, cordoned, trouble, zone, ranges: wire.ranges.map((range, i) => nodeRangeView(range, `${field}.ranges[${i}]`)) };
 }
 
 function nodeRangeView(wire: NodeRange, field: string): NodeRangeView {

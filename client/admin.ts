@@ -15,6 +15,7 @@ import {
   type RunEvent,
   RunRequest,
   type StatusResponse,
+  TransferRequest,
 } from '../proto/gen/ranger/controller.js';
 import type { JsonValue } from '../proto/protojson.js';
 import { fromServiceError } from '../proto/status.js';
@@ -39,7 +40,8 @@ export { type ClusterEvent, type DrainEvent, type StatusItem, type StatusRespons
 
 /** What can be ordered. Where a node is left out, the controller chooses. */
 export type Operation =
-  | { readonly kind: 'move'; readonly range: RangeId; readonly node?: NodeIdent | undefined }
+  | { readonly kind: 'move'; readonly range: RangeId; readonly node?: NodeIdent | undefined; readonly from?: NodeIdent | undefined }
+  | { readonly kind: 'transfer'; readonly range: RangeId; readonly node: NodeIdent }
   | { readonly kind: 'split'; readonly range: RangeId; readonly boundary: Key; readonly left?: NodeIdent | undefined; readonly right?: NodeIdent | undefined }
   | { readonly kind: 'join'; readonly left: RangeId; readonly right: RangeId; readonly node?: NodeIdent | undefined };
 
@@ -56,6 +58,18 @@ export interface RangeView {
   readonly waiting: string;
   /** For how long its keys cannot be read or written; undefined when they can. */
   readonly unavailableMs: number | undefined;
+  /** Undefined where there is one copy, and no more are wanted. */
+  readonly copies: CopiesView | undefined;
+}
+
+export interface CopiesView {
+  readonly wanted: number;
+  /** On nodes that are there; the primary among them. */
+  readonly inSync: number;
+  readonly catchingUp: number;
+  readonly missing: number;
+  /** With fewer in sync writes are refused. */
+  readonly minInSync: number;
 }
 
 export interface PlacementView {
@@ -64,6 +78,10 @@ export interface PlacementView {
   readonly state: PlacementState | 'Unknown';
   /** The node's own report; undefined when it gave none. */
   readonly report: RangeInfo | undefined;
+  readonly primary: boolean;
+  /** It has every acknowledged write; the primary among them. */
+  readonly inSync: boolean;
+  readonly lagBytes: number;
 }
 
 export interface NodeView {
@@ -75,6 +93,8 @@ export interface NodeView {
   readonly cordoned: boolean;
   /** Why it is not reachable; empty when it is. */
   readonly trouble: string;
+  /** What fails together with it; empty when it does not say. */
+  readonly zone: string;
   readonly ranges: readonly NodeRangeView[];
 }
 
@@ -175,6 +195,7 @@ export class AdminClient {
     } catch (thrown) {
       if (!(thrown instanceof AppError) || thrown.code !== 'UNIMPLEMENTED') throw thrown;
     }
+    if (operation.kind === 'transfer') throw new AppError('UNIMPLEMENTED', 'this controller knows no transfers: it is one that keeps no replicas');
     options.onEvent?.({ kind: 'unreported' });
     const { path, bytes } = encodeOperation(operation);
     await this.#unary(path, bytes, options);
@@ -319,7 +340,7 @@ function encodeOrder(order: Order): Encoded {
 }
 
 function isOperation(request: Query | Operation | Order): request is Operation {
-  return request.kind === 'move' || request.kind === 'split' || request.kind === 'join';
+  return request.kind === 'move' || request.kind === 'transfer' || request.kind === 'split' || request.kind === 'join';
 }
 
 function encodeQuery(query: Query): Encoded {
@@ -344,12 +365,14 @@ function encodeOperation(operation: Operation): Encoded {
   switch (request?.$case) {
     case 'move':
       return encoded('Move', 'MoveResponse', OrchestratorService.move, request.move);
+    case 'transfer':
+      return { path: OperationsService.run.path, requestType: 'ranger.TransferRequest', responseType: 'ranger.RunEvent', bytes: Buffer.from(TransferRequest.encode(request.transfer).finish()) };
     case 'split':
       return encoded('Split', 'SplitResponse', OrchestratorService.split, request.split);
     case 'join':
       return encoded('Join', 'JoinResponse', OrchestratorService.join, request.join);
     default:
-      throw new Error('an operation is a move, a split or a join');
+      throw new Error('an operation is a move, a transfer, a split or a join');
   }
 }
 
@@ -360,7 +383,9 @@ function encoded<Q>(name: string, responseType: string, method: { readonly path:
 function runRequest(operation: Operation): RunRequest {
   switch (operation.kind) {
     case 'move':
-      return { operation: { $case: 'move', move: { range: BigInt(operation.range), node: operation.node ?? '' } } };
+      return { operation: { $case: 'move', move: { range: BigInt(operation.range), node: operation.node ?? '', from: operation.from ?? '' } } };
+    case 'transfer':
+      return { operation: { $case: 'transfer', transfer: { range: BigInt(operation.range), node: operation.node } } };
     case 'split': {
       const { range, boundary, left, right } = operation;
       const split = { range: BigInt(range), boundary: keyToBytes(boundary), nodeLeft: left ?? '', nodeRight: right ?? '' };

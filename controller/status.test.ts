@@ -113,3 +113,42 @@ describe('outages', () => {
     expect(outages.note(worldOf(rosterWith(), 200), [1], () => undefined)).toEqual([]);
   });
 });
+
+describe('status of copies', () => {
+  const following = (inSync: boolean, silentMs: number) => ({ member: { node: '5201', incarnation: 'b', address: 'localhost:5201' }, ackedOffset: 0, inSync, silentMs, lagBytes: 0 });
+  const replica = { configEpoch: 1, logEpoch: 1, lastOffset: 0, committedOffset: 0, source: '', sourceLost: false, followers: [following(true, 0)], leased: true, damaged: false, incomplete: false };
+
+  function worldWith(change: (range: RangeRecord) => RangeRecord, minInSync = 1): World {
+    const both = [newPlacement(0, '5200', { state: 'Active', incarnation: 'a' }), newPlacement(1, '5201', { state: 'Inactive', incarnation: 'b' })];
+    let roster = updates.rangeReported(rosterWith(), '5200', { ...REPORT, replica }, 0);
+    roster = updates.rangeReported(roster, '5201', { ...REPORT, state: 'Inactive', serving: false, replica: { ...replica, source: 'localhost:5200', followers: [] } }, 0);
+    const range = change({ ...RANGE, placements: both, insync: [0, 1] });
+    return { keyspace: new Keyspace([range]), roster, nowMs: 0, tuning: { ...DEFAULT_TUNING, replicas: 2, minInSync } };
+  }
+
+  it('with all of them in sync there is nothing to say', () => {
+    expect(statusIn(worldWith((range) => range)).items).toEqual([]);
+  });
+
+  it('one that is catching up is on its way', () => {
+    expect(statusIn(worldWith((range) => ({ ...range, insync: [0] }))).items[0]).toMatchObject({ health: 'busy', waiting: '1 of 2 in sync, 1 catching up', todo: '' });
+  });
+
+  it('too few for --min-in-sync is degraded: writes are refused', () => {
+    const [item] = statusIn(worldWith((range) => ({ ...range, insync: [0] }), 2)).items;
+    expect(item).toMatchObject({ health: 'degraded', waiting: '1 of 2 in sync, 1 catching up; writes are refused, for --min-in-sync is 2' });
+  });
+
+  it('a node that is away is expected back, and its ranges are served', () => {
+    const world = worldWith((range) => range);
+    const gone = { ...world, roster: updates.lost(world.roster, '5201', 'killed', 0) };
+    const status = statusIn(gone);
+    expect(status.health).toBe('busy');
+    expect(status.items.find(({ range }) => range === 1)).toMatchObject({ waiting: '1 of 2 in sync, 1 missing', todo: 'start 5201 again' });
+  });
+
+  it('with no node for a copy it does not go on by itself', () => {
+    const world = worldWith((range) => ({ ...range, placements: range.placements.slice(0, 1), insync: [0] }));
+    expect(statusIn(world).items[0]).toMatchObject({ health: 'degraded', todo: 'start another node' });
+  });
+});

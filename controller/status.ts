@@ -1,13 +1,15 @@
 import { formatRange } from '../model/range.js';
 import type { NodeIdent, RangeId } from '../model/range.js';
 import type { Reason } from './findings.js';
-import { type RangeRecord, isGivenUp } from './keyspace/record.js';
+import { type RangeRecord, isGivenUp, isWanted } from './keyspace/record.js';
 import { availabilityOf } from './orchestrator/availability.js';
 import { isDraining } from './orchestrator/choose.js';
+import { copiesOf, formatCopies } from './orchestrator/copies.js';
 import { drainReport } from './orchestrator/drain.js';
 import { movingTo } from './orchestrator/move.js';
 import { explain } from './orchestrator/progress.js';
 import type { Problem, World } from './orchestrator/types.js';
+import { look } from './orchestrator/sight.js';
 import { isOutage } from './outages.js';
 import { type RosterNode, attemptOf, isReachable } from './roster/roster.js';
 
@@ -61,7 +63,7 @@ export function statusOf(input: StatusInput): Status {
   for (const range of world.keyspace.values()) {
     const now = availabilityOf(world, range);
     if (now) ranges += 1;
-    const item = now && !now.available ? outageItem(input, range) : underWayItem(input, range);
+    const item = now && !now.available ? outageItem(input, range) : (underWayItem(input, range) ?? copiesItem(input, range));
     if (item?.health === 'degraded' && now && !now.available) rangesUnavailable += 1;
     if (item) items.push(item);
   }
@@ -101,6 +103,35 @@ function outageItem({ world, waiting, outageSinceMs }: StatusInput, range: Range
   return { health, subject: formatRange(range), waiting: because === '' ? now.because : because, forMs, todo: now.todo, range: range.id };
 }
 
+/** A range with too few copies. It goes on by itself as long as a node can take one, or is expected back. */
+function copiesItem({ world, waiting }: StatusInput, range: RangeRecord): StatusItem | undefined {
+  const copies = copiesOf(world, range);
+  if (!copies || copies.inSync >= copies.wanted) return undefined;
+  const reason = waiting(range.id);
+  const { minInSync } = world.tuning;
+  const refused = copies.inSync < minInSync ? `writes are refused, for --min-in-sync is ${minInSync}` : undefined;
+  const away = range.placements.filter((p) => isWanted(p) && look(world.roster, range, p).kind === 'gone').map((p) => p.node);
+  const isStuck = copies.missing > 0 && away.length === 0 && copies.catchingUp === 0;
+  const start = away.length > 0 ? `start ${away.join(', ')} again` : 'start another node';
+  return {
+    health: refused !== undefined || isStuck ? 'degraded' : 'busy',
+    subject: formatRange(range),
+    waiting: [formatCopies(copies), refused, reason?.because].filter((part) => part !== undefined).join('; '),
+    forMs: reason ? world.nowMs - reason.sinceMs : 0,
+    todo: refused !== undefined || isStuck || away.length > 0 ? start : '',
+    range: range.id,
+  };
+}
+
+/** Every range on the node is served by another. */
+function isCoveredElsewhere(world: World, node: NodeIdent): boolean {
+  return [...world.keyspace.on(node)].every((id) => {
+    const range = world.keyspace.get(id);
+    const now = range && availabilityOf(world, range);
+    return now === undefined || now.available;
+  });
+}
+
 /** An operation that the range takes part in, or a copy of it that will not go. */
 function underWayItem({ world, waiting }: StatusInput, range: RangeRecord): StatusItem | undefined {
   const reason = waiting(range.id);
@@ -126,7 +157,8 @@ function nodeItems({ world }: StatusInput, node: RosterNode): StatusItem[] {
   const has = rangesThatCount(world, ident);
   const forMs = world.nowMs - link.sinceMs;
   if (trouble !== undefined && has > 0) {
-    const health = link.state === 'lost' ? 'degraded' : 'busy';
+    const isCovered = world.tuning.replicas > 1 && isCoveredElsewhere(world, ident);
+    const health = link.state === 'lost' && !isCovered ? 'degraded' : 'busy';
     items.push({ health, subject: `node ${ident}`, waiting: `${trouble}; ${count(has)} there`, forMs, todo: health === 'busy' ? '' : `start ${ident} again`, node: ident });
   }
   if (trouble === undefined && isDraining(world, node) && has > 0) items.push(drainItem(world, ident));

@@ -10,7 +10,7 @@ describe('ProtoJson writes as protojson with UseProtoNames and EmitUnpopulated',
   it('what is not set: zeros, empty lists, and null for messages', () => {
     expect(json.of('ranger.RangeResponse', new Uint8Array())).toEqual({
       meta: null, state: 'RS_UNKNOWN', parents: [], children: [], placements: [], epoch: '0', waiting: '',
-      unavailable: false, unavailable_ms: '0',
+      unavailable: false, unavailable_ms: '0', copies: null,
     });
     expect(json.of('ranger.NodesListResponse', NodesListResponse.encode({ nodes: [] }).finish())).toEqual({ nodes: [] });
   });
@@ -21,15 +21,16 @@ describe('ProtoJson writes as protojson with UseProtoNames and EmitUnpopulated',
       state: RangeState.RS_ACTIVE,
       parents: [1n],
       children: [],
-      placements: [{ placement: { node: '5200', state: PlacementState.PS_ACTIVE, index: 0 }, rangeInfo: undefined }],
+      placements: [{ placement: { node: '5200', state: PlacementState.PS_ACTIVE, index: 0 }, rangeInfo: undefined, primary: false, inSync: false, lagBytes: 0n }],
       epoch: 1n,
       waiting: '',
       unavailable: false,
       unavailableMs: 0n,
+      copies: undefined,
     }).finish();
     expect(JSON.stringify(json.of('ranger.RangeResponse', bytes))).toBe(
       '{"meta":{"ident":"9007199254740993","start":"/w==","end":""},"state":"RS_ACTIVE","parents":["1"],"children":[],' +
-        '"placements":[{"placement":{"node":"5200","state":"PS_ACTIVE","index":0},"range_info":null}],"epoch":"1","waiting":"","unavailable":false,"unavailable_ms":"0"}',
+        '"placements":[{"placement":{"node":"5200","state":"PS_ACTIVE","index":0},"range_info":null,"primary":false,"in_sync":false,"lag_bytes":"0"}],"epoch":"1","waiting":"","unavailable":false,"unavailable_ms":"0","copies":null}',
     );
   });
 

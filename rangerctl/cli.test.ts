@@ -29,11 +29,12 @@ const RANGE: RangeResponse = {
   state: RangeState.RS_ACTIVE,
   parents: [],
   children: [2n],
-  placements: [{ placement: { node: '5200', state: PlacementState.PS_ACTIVE, index: 0 }, rangeInfo: INFO }],
+  placements: [{ placement: { node: '5200', state: PlacementState.PS_ACTIVE, index: 0 }, rangeInfo: INFO, primary: true, inSync: true, lagBytes: 0n }],
   epoch: 3n,
   waiting: '',
   unavailable: false,
   unavailableMs: 0n,
+  copies: undefined,
 };
 
 const CHILD: RangeResponse = {
@@ -41,16 +42,32 @@ const CHILD: RangeResponse = {
   state: RangeState.RS_SUBSUMING,
   parents: [1n],
   children: [],
-  placements: [{ placement: { node: '5201', state: PlacementState.PS_PENDING, index: 1 }, rangeInfo: undefined }],
+  placements: [{ placement: { node: '5201', state: PlacementState.PS_PENDING, index: 1 }, rangeInfo: undefined, primary: false, inSync: false, lagBytes: 0n }],
   epoch: 4n,
   waiting: 'node 5201 is not reachable',
   unavailable: true,
   unavailableMs: 65_000n,
+  copies: undefined,
+};
+
+const copy = (index: number, state: PlacementState, more: object = {}): RangeResponse['placements'][number] => ({
+  placement: { node: `520${index}`, state, index }, rangeInfo: undefined, primary: false, inSync: false, lagBytes: 0n, ...more,
+});
+
+const REPLICATED: RangeResponse = {
+  ...RANGE,
+  placements: [
+    copy(0, PlacementState.PS_ACTIVE, { primary: true, inSync: true }),
+    copy(1, PlacementState.PS_INACTIVE, { inSync: true }),
+    copy(2, PlacementState.PS_INACTIVE, { lagBytes: 1_572_864n }),
+    copy(3, PlacementState.PS_MISSING),
+  ],
+  copies: { wanted: 4, inSync: 2, catchingUp: 1, missing: 1, minInSync: 1 },
 };
 
 const NODE: NodeResponse = {
-  node: { ident: '5200', address: 'localhost:5200', wantDrain: false, reachable: true, incarnation: 'ab12', cordoned: false, drainOrdered: false, trouble: '' },
-  ranges: [{ meta: META, state: PlacementState.PS_ACTIVE, info: INFO }],
+  node: { ident: '5200', address: 'localhost:5200', wantDrain: false, reachable: true, incarnation: 'ab12', cordoned: false, drainOrdered: false, trouble: '', zone: '' },
+  ranges: [{ meta: META, state: PlacementState.PS_ACTIVE, info: INFO, primary: true, inSync: true }],
 };
 
 const events: RunEvent[] = [
@@ -77,6 +94,7 @@ function statusWith(health: StatusResponse_Health): StatusResponse {
 class FakeCluster {
   server = new grpc.Server();
   behaviour: Behaviour = 'reports';
+  ranges: RangeResponse[] = [RANGE, CHILD];
   readonly ran: RunRequest[] = [];
   readonly orchestrated: object[] = [];
   readonly stored = new Map<string, Buffer>();
@@ -88,9 +106,10 @@ class FakeCluster {
   constructor() {
     const deps = { logger: silentLogger };
     addService(this.server, DebugService, {
-      rangesList: async () => ({ ranges: [RANGE, CHILD] }),
+      rangesList: async () => ({ ranges: this.ranges }),
       range: async ({ range }) => {
-        if (range === 1n) return RANGE;
+        const found = this.ranges.find(({ meta }) => meta?.ident === range);
+        if (found) return found;
         throw new AppError('NOT_FOUND', `there is no range ${range}; ranges are 1 and 2`);
       },
       nodesList: async () => ({ nodes: [NODE] }),
@@ -182,6 +201,7 @@ afterAll(() => {
 });
 afterEach(() => {
   cluster.behaviour = 'reports';
+  cluster.ranges = [RANGE, CHILD];
   cluster.onHang = undefined;
   cluster.ran.length = 0;
   cluster.orchestrated.length = 0;
@@ -229,7 +249,7 @@ describe('a pipe gets JSON', () => {
     expect(JSON.parse(out)).toEqual({
       nodes: [
         {
-          node: { ident: '5200', address: 'localhost:5200', want_drain: false, reachable: true, incarnation: 'ab12', cordoned: false, drain_ordered: false, trouble: '' },
+          node: { ident: '5200', address: 'localhost:5200', want_drain: false, reachable: true, incarnation: 'ab12', cordoned: false, drain_ordered: false, trouble: '', zone: '' },
           ranges: [
             {
               meta: { ident: '1', start: '', end: 'bQ==' },
@@ -244,6 +264,8 @@ describe('a pipe gets JSON', () => {
                 last_error: '',
                 serving: true,
               },
+              primary: true,
+              in_sync: true,
             },
           ],
         },
@@ -275,6 +297,17 @@ describe('a terminal gets tables', () => {
         '',
       ].join('\n'),
     );
+  });
+
+  it('of copies: how many there are, who is primary, who is in sync, and who is how far behind', async () => {
+    cluster.ranges = [REPLICATED];
+    const { out } = await run(['ranges', '--addr', address], { tty: true });
+    expect(out.split('\n')[1]).toMatch(/P0@5200 Active, P1@5201 Inactive, P2@5202 Inactive \(learner\), P3@5203 Missing \(learner\) +2 of 4 in sync, 1 catching up \(1.5 MiB behind\), 1 missing/);
+    const one = (await run(['range', '1', '--addr', address], { tty: true })).out;
+    expect(one).toMatch(/copies: +2 of 4 in sync, 1 catching up/);
+    expect(one).toMatch(/P0@5200 +Active +primary/);
+    expect(one).toMatch(/P1@5201 +Inactive +in sync/);
+    expect(one).toMatch(/P2@5202 +Inactive +learner +1.5 MiB/);
   });
 
   it('of one range, one node and all nodes', async () => {
@@ -396,7 +429,7 @@ describe('operations', () => {
     expect(code).toBe(0);
     expect(out).toBe('move R1 5200 -> 5201\nR1 P0@5200: Active -> Inactive\ndone in 612 ms, 1,000 keys (9.8 KiB) copied; serving now: R1\n');
     expect(err).toContain('75%  750 of 1,000 keys  1,000 keys/s  1 s left');
-    expect(cluster.ran).toEqual([{ operation: { $case: 'move', move: { range: 1n, node: '5201' } } }]);
+    expect(cluster.ran).toEqual([{ operation: { $case: 'move', move: { range: 1n, node: '5201', from: '' } } }]);
   });
 
   it('print the answer as the Go tool does into a pipe, and nothing else', async () => {
@@ -450,13 +483,15 @@ describe('operations', () => {
 describe('--request', () => {
   it('prints what would be sent, and sends nothing', async () => {
     const requests = await Promise.all(
-      [['move', '1', '5201'], ['move', 'R1'], ['s', '1', 'm', '5200', '5202'], ['j', '2', '3', '5201'], ['n', '5200'], ['ranges'], ['put', 'a', 'x'], ['del', 'a']].map(
+      [['move', '1', '5201'], ['move', 'R1'], ['move', '1', '5201', '5203'], ['transfer', '1', '5202'], ['s', '1', 'm', '5200', '5202'], ['j', '2', '3', '5201'], ['n', '5200'], ['ranges'], ['put', 'a', 'x'], ['del', 'a']].map(
         async (words) => JSON.parse((await run([...words, '--request', '--addr', 'localhost:1'])).out) as unknown,
       ),
     );
     expect(requests).toEqual([
-      { range: '1', node: '5201' },
-      { range: '1', node: '' },
+      { range: '1', node: '5201', from: '' },
+      { range: '1', node: '', from: '' },
+      { range: '1', node: '5203', from: '5201' },
+      { range: '1', node: '5202' },
       { range: '1', boundary: 'bQ==', node_left: '5200', node_right: '5202' },
       { range_left: '2', range_right: '3', node: '5201' },
       { node: '5200' },

@@ -15,6 +15,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: 'nodes', aliases: [], load: () => import('./commands/nodes.js') },
   { name: 'node', aliases: ['n'], load: () => import('./commands/node.js') },
   { name: 'move', aliases: ['m'], load: () => import('./commands/move.js') },
+  { name: 'transfer', aliases: ['t'], load: () => import('./commands/transfer.js') },
   { name: 'split', aliases: ['s'], load: () => import('./commands/split.js') },
   { name: 'join', aliases: ['j'], load: () => import('./commands/join.js') },
   { name: 'drain', aliases: [], load: () => import('./commands/drain.js') },

@@ -22,7 +22,8 @@ const RANGE_COLUMNS: readonly Column<RangeView>[] = [
   { head: 'RANGE', of: (range) => `R${range.meta.id}` },
   { head: 'KEYS', of: (range) => formatInterval(range.meta) },
   { head: 'STATE', of: (range) => range.state, states: true },
-  { head: 'PLACEMENTS', of: (range) => range.placements.map(placementText).join(', ') || '-', states: true },
+  { head: 'PLACEMENTS', of: (range) => range.placements.map((placement) => placementText(placement, range)).join(', ') || '-', states: true },
+  { head: 'COPIES', of: copiesText },
   { head: 'COUNT', of: (range) => amount(busiest(range)?.load.keys), right: true },
   { head: 'SIZE', of: (range) => size(busiest(range)), right: true },
   { head: 'READS/S', of: (range) => rate(busiest(range)?.load.readsPerSecond), right: true },
@@ -34,6 +35,7 @@ const RANGE_COLUMNS: readonly Column<RangeView>[] = [
 const NODE_COLUMNS: readonly Column<NodeView>[] = [
   { head: 'NODE', of: (node) => node.ident },
   { head: 'ADDRESS', of: (node) => node.address },
+  { head: 'ZONE', of: (node) => node.zone },
   { head: 'STATUS', of: nodeStatus, states: true },
   { head: 'WHY', of: (node) => node.trouble },
   { head: 'RANGES', of: (node) => String(node.ranges.length), right: true },
@@ -48,6 +50,14 @@ const PLACEMENT_COLUMNS: readonly Column<PlacementView>[] = [
   { head: 'PLACEMENT', of: (placement) => `P${placement.index}@${placement.node}` },
   { head: 'WANTED', of: (placement) => placement.state, states: true },
   ...reportColumns<PlacementView>((placement) => placement.report, (placement) => placement.state === 'Missing'),
+];
+
+/** Of a range with several copies. */
+const COPY_COLUMNS: readonly Column<PlacementView>[] = [
+  ...PLACEMENT_COLUMNS.slice(0, 2),
+  { head: 'ROLE', of: roleText },
+  { head: 'BEHIND', of: (placement) => (placement.lagBytes > 0 ? formatBytes(placement.lagBytes) : '') },
+  ...PLACEMENT_COLUMNS.slice(2),
 ];
 
 const NODE_RANGE_COLUMNS: readonly Column<NodeRangeView>[] = [
@@ -87,13 +97,14 @@ export function rangeText(range: RangeView, colours: boolean): string {
     ['range', `R${range.meta.id} ${formatInterval(range.meta)}`],
     ['state', range.state],
     ['epoch', String(range.epoch)],
+    ...(range.copies ? [['copies', copiesText(range)]] : []),
     ['parents', ids(range.parents)],
     ['children', ids(range.children)],
     ['halved at', split === undefined ? '-' : formatKey(split)],
     ...(range.unavailableMs === undefined ? [] : [['unavailable', `for ${ageText(range.unavailableMs)}`]]),
     ...(range.waiting === '' ? [] : [['waiting for', range.waiting]]),
   ];
-  const placements = range.placements.length === 0 ? 'no placements' : table(PLACEMENT_COLUMNS, range.placements, colours);
+  const placements = range.placements.length === 0 ? 'no placements' : table(range.copies ? COPY_COLUMNS : PLACEMENT_COLUMNS, range.placements, colours);
   return `${factLines(facts)}\n\n${placements}`;
 }
 
@@ -150,10 +161,27 @@ function factLines(facts: readonly (readonly string[])[]): string {
   return facts.map(([name = '', value = '']) => `${`${name}:`.padEnd(width + 3)}${value}`).join('\n');
 }
 
-function placementText(placement: PlacementView): string {
+function placementText(placement: PlacementView, { copies }: RangeView): string {
   const { report } = placement;
   const copied = report?.progress && !report.progress.caughtUp && report.progress.keysTotal > 0 ? ` ${percent(report.progress.keys, report.progress.keysTotal)}` : '';
-  return `P${placement.index}@${placement.node} ${placement.state}${copied}`;
+  const isLearner = copies !== undefined && !placement.inSync && placement.state !== 'Dropped';
+  return `P${placement.index}@${placement.node} ${placement.state}${copied}${isLearner ? ' (learner)' : ''}`;
+}
+
+/** `2 of 3 in sync, 1 catching up (1.2 MiB behind)`; empty where one copy is wanted. */
+function copiesText({ copies, placements }: RangeView): string {
+  if (!copies) return '';
+  const behind = Math.max(0, ...placements.filter((placement) => !placement.inSync).map((placement) => placement.lagBytes));
+  const parts = [`${copies.inSync} of ${copies.wanted} in sync`];
+  if (copies.catchingUp > 0) parts.push(`${copies.catchingUp} catching up${behind > 0 ? ` (${formatBytes(behind)} behind)` : ''}`);
+  if (copies.missing > 0) parts.push(`${copies.missing} missing`);
+  return parts.join(', ');
+}
+
+function roleText(placement: PlacementView): string {
+  if (placement.primary) return 'primary';
+  if (placement.inSync) return 'in sync';
+  return placement.state === 'Dropped' ? '' : 'learner';
 }
 
 function percent(part: number, whole: number): string {

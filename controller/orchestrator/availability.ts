@@ -1,7 +1,8 @@
 import type { NodeIdent } from '../../model/range.js';
 import { isUnderWay } from '../keyspace/keyspace.js';
-import { type PlacementRecord, type RangeRecord, primaryOf } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, isInSync, primaryOf } from '../keyspace/record.js';
 import type { RosterNode } from '../roster/roster.js';
+import { isReplicated } from './members.js';
 import { isActive, isStranger, look } from './sight.js';
 import type { World } from './types.js';
 
@@ -46,7 +47,9 @@ function presentTrouble(world: World, range: RangeRecord, primary: PlacementReco
 function lostCopy(world: World, range: RangeRecord): { because: string; todo: string } | undefined {
   const reset = `rangerctl range reset ${range.id} --accept-data-loss`;
   const primary = primaryOf(range);
-  const wanted = range.placements.filter((p) => p.state !== 'Dropped');
+  const wanted = range.placements.filter((p) => p.state !== 'Dropped' && (!isReplicated(world, range) || p.index === range.primary || isInSync(range, p)));
+  // One that is there takes over, or is taken over from.
+  if (wanted.some((p) => p !== primary && isInSync(range, p) && look(world.roster, range, p).kind === 'here')) return undefined;
   for (const placement of [...(primary ? [primary] : []), ...wanted]) {
     const sight = look(world.roster, range, placement);
     const node = world.roster.nodes.get(placement.node);

@@ -15,9 +15,10 @@ import { addService } from '../../proto/serve.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
 import type { Controller } from '../controller.js';
-import { type RangeRecord, isGivenUp, placementOn } from '../keyspace/record.js';
+import { type RangeRecord, isGivenUp, isInSync, placementOn } from '../keyspace/record.js';
 import { availabilityOf } from '../orchestrator/availability.js';
 import { isDraining } from '../orchestrator/choose.js';
+import { copiesOf, lagBytes } from '../orchestrator/copies.js';
 import { explain } from '../orchestrator/progress.js';
 import { unknownNode, unknownRange } from '../orchestrator/request.js';
 import { isOutage } from '../outages.js';
@@ -66,6 +67,7 @@ function describeRange(controller: Controller, range: RangeRecord): RangeRespons
   const { roster, world } = controller;
   const now = availabilityOf(world, range);
   const forMs = world.nowMs - (controller.outageSinceMs(range.id) ?? world.nowMs);
+  const copies = copiesOf(world, range);
   const unavailable = now !== undefined && isOutage(now, forMs);
   const because = controller.waiting(range.id)?.because ?? (now?.available === false ? now.because : undefined);
   return {
@@ -78,12 +80,16 @@ function describeRange(controller: Controller, range: RangeRecord): RangeRespons
       return {
         placement: { node: placement.node, state: placementStateToWire(placement.state), index: placement.index },
         rangeInfo: report ? rangeInfoToWire(report) : undefined,
+        primary: placement.index === range.primary,
+        inSync: isInSync(range, placement),
+        lagBytes: countToWire(lagBytes(world, range, placement)),
       };
     }),
     epoch: epochToWire(range.epoch),
     waiting: explain(range, because),
     unavailable,
     unavailableMs: countToWire(unavailable ? forMs : 0),
+    copies: copies && { ...copies, minInSync: world.tuning.minInSync },
   };
 }
 
@@ -98,13 +104,14 @@ function describeNode(controller: Controller, node: RosterNode): NodeResponse {
       cordoned: controller.keyspace.wish(node.ident).cordon,
       drainOrdered: controller.keyspace.wish(node.ident).drain,
       trouble: troubleOf(node) ?? '',
+      zone: node.zone ?? '',
     },
     ranges: rangesOn(controller, node.ident).flatMap((range) => {
       const placement = placementOn(range, node.ident);
       const report = node.ranges.get(range.id);
       if (!placement) return [];
       const state = placementStateToWire(placement.state);
-      return [{ meta: rangeMetaToWire(range), state, info: report ? rangeInfoToWire(report) : undefined }];
+      return [{ meta: rangeMetaToWire(range), state, info: report ? rangeInfoToWire(report) : undefined, primary: placement.index === range.primary, inSync: isInSync(range, placement) }];
     }),
   };
 }

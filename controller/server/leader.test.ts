@@ -14,7 +14,7 @@ const NOBODY: Leadership = { leading: false, term: 1, leaderAddress: undefined }
 const HERE: Leadership = { leading: true, term: 2, leaderAddress: 'here:1' };
 const at = (leaderAddress: string): Leadership => ({ leading: false, term: 2, leaderAddress });
 type Call = grpc.ServerWritableStream<RunRequest, RunEvent>;
-const REQUEST: MoveRequest = { range: 1n, node: '5200' };
+const REQUEST: MoveRequest = { range: 1n, node: '5200', from: '' };
 
 class FakePeer implements Peer {
   readonly calls: { readonly options: PeerCallOptions; readonly succeed: () => void; readonly fail: (code: 'UNAVAILABLE' | 'ABORTED', message: string) => void }[] = [];

@@ -10,6 +10,7 @@ import {
   type RunEvent,
   type RunRequest,
   type SplitRequest,
+  type TransferRequest,
 } from '../../proto/gen/ranger/controller.js';
 import { addService } from '../../proto/serve.js';
 import { AppError } from '../../runtime/errors.js';
@@ -21,7 +22,7 @@ import type { Clock } from '../../runtime/clock.js';
 import type { Leaders } from './leader.js';
 import { operatorHandlers, statusToWire } from './operator.js';
 import { reattach } from './reattach.js';
-import { planJoin, planMove, planSplit } from '../orchestrator/request.js';
+import { planJoin, planMove, planSplit, planTransfer } from '../orchestrator/request.js';
 
 export interface OperatorDeps {
   readonly logger: Logger;
@@ -80,14 +81,21 @@ function readOperation({ operation }: RunRequest): Planner {
       return readSplit(operation.split);
     case 'join':
       return readJoin(operation.join);
+    case 'transfer':
+      return readTransfer(operation.transfer);
     case undefined:
-      throw new AppError('INVALID_ARGUMENT', 'operation: is missing; it is one of move, split and join');
+      throw new AppError('INVALID_ARGUMENT', 'operation: is missing; it is one of move, transfer, split and join');
   }
 }
 
 function readMove(wire: MoveRequest): Planner {
-  const request = { range: rangeIdFromWire(wire.range, 'range'), node: nodeFromWire(wire.node) };
+  const request = { range: rangeIdFromWire(wire.range, 'range'), node: nodeFromWire(wire.node), from: nodeFromWire(wire.from) };
   return (world) => planMove(world, request);
+}
+
+function readTransfer(wire: TransferRequest): Planner {
+  const request = { range: rangeIdFromWire(wire.range, 'range'), node: wire.node };
+  return (world) => planTransfer(world, request);
 }
 
 function readSplit(wire: SplitRequest): Planner {

@@ -7,7 +7,7 @@ import type { Controller } from '../controller.js';
 import { planMove, planSplit } from '../orchestrator/request.js';
 import { reattach } from './reattach.js';
 
-const MOVE: RunRequest = { operation: { $case: 'move', move: { range: 1n, node: '5201' } } };
+const MOVE: RunRequest = { operation: { $case: 'move', move: { range: 1n, node: '5201', from: '' } } };
 const SPLIT: RunRequest = { operation: { $case: 'split', split: { range: 1n, boundary: Buffer.from('m'), nodeLeft: '', nodeRight: '5201' } } };
 const MOVED: OperationStarted = { description: 'move R1 5200 -> 5201', ranges: [1n], source: 0n };
 const SPLITTED: OperationStarted = { description: 'split R1 at m -> R2@5200 R3@5201', ranges: [1n, 2n, 3n], source: 0n };
