@@ -18,6 +18,8 @@ samples() { node "$ROOT/test/e2e/tools/samples.mjs" "$1" "$BASE_PORT" "$DATA"; }
 
 @test "so do the samples of docs/rangerctl.md" { samples docs/rangerctl.md; }
 
+@test "so do those of docs/http.md" { samples docs/http.md; }
+
 # Not docs/operations/drain.md: in which order ranges leave depends on the load at that moment.
 @test "so do those of docs/hammer.md and docs/metrics.md" {
   samples docs/hammer.md

@@ -9,7 +9,7 @@ let going = true;
 process.on('SIGTERM', () => (going = false));
 for (let i = 0; going; i++) {
   const key = `${prefix}${i % Number(keys)}`;
-  const response = await fetch(`http://${address}/kv/${key}`, { method: 'PUT', body: Buffer.from(String(i)) });
+  const response = await globalThis.fetch(`http://${address}/kv/${key}`, { method: 'PUT', body: Buffer.from(String(i)) });
   if (!response.ok) throw new Error(`${key}=${i}: ${response.status} ${await response.text()}`);
   const { epoch, offset } = await response.json();
   console.log(JSON.stringify({ key, value: String(i), epoch, offset }));
