@@ -55,7 +55,12 @@ class World {
   before: (node: string) => Promise<void> = () => Promise.resolve();
   after: (node: string) => Promise<void> = () => Promise.resolve();
   readonly budget = new ByteBudget(64 * 1024 * 1024);
-  readonly store = new RoutedStore({
+  /** What went to kv.KV. */
+  readonly plain: string[] = [];
+  readonly store = this.open(false);
+
+  open(throughRouter: boolean): RoutedStore {
+    return new RoutedStore({
     owners: this.owners,
     connect: (address) => this.connect(address),
     router: {
@@ -65,7 +70,13 @@ class World {
     budget: this.budget,
     clock: systemClock,
     timeoutMs: 2000,
+    writes: throughRouter ? { put: (key, value, _timeoutMs, done) => {
+      this.plain.push(`${key.toString()}=${value?.toString() ?? '-'}`);
+      done({ code: 0, message: '', value: Buffer.alloc(0), epoch: 1, offset: this.plain.length });
+      return undefined;
+    } } : undefined,
   });
+  }
 
   private connect(address: string): NodeStore {
     const store = (): Store => this.cluster.node(address).store;
@@ -183,6 +194,18 @@ describe('a routed store', () => {
     await world.activate('A', 2, 3, []);
     world.owners.set([left, 'A', 3], [right, 'B', 1]);
     expect(await held).toMatchObject({ applied: true });
+  });
+
+  it('leaves to kv.KV the writes that it can make as well', async () => {
+    const world = await two();
+    const store = world.open(true);
+    expect(await store.put(k('a'), v('1'))).toEqual({ applied: true, position: { epoch: 1, offset: 1 } });
+    expect(await store.delete(k('a'))).toEqual({ applied: true, position: { epoch: 1, offset: 2 } });
+    await store.put(k('a'), v('typed'), { contentType: 'text/plain' });
+    await store.put(k('a'), v('conditional'), { condition: { is: 'present' } });
+    expect(world.plain).toEqual(['a=1', 'a=-']);
+    expect((await store.get(k('a')))?.value).toEqual(v('conditional'));
+    store.close();
   });
 
   it('gets many large values over several messages, and answers no more than one holds', async () => {

@@ -36,6 +36,11 @@ import { NodeStores } from './nodes.js';
 export interface RoutedStoreOptions {
   readonly owners: SpanOwners;
   readonly connect: (address: string) => NodeStore;
+  /**
+   * Takes the writes that kv.KV can make as well: it sends those of unknown outcome again, which
+   * does no harm. Without it they are reported as unknown, like all others.
+   */
+  readonly writes?: Pick<Router, 'put'> | undefined;
   /** For nodes that know kv.KV and nothing more. */
   readonly router: Pick<Router, 'get' | 'put'>;
   readonly budget: ByteBudget;
@@ -108,6 +113,10 @@ export class RoutedStore implements Store {
     const { budget, clock } = this.options;
     const problem = keyProblem(operation.key.length) ?? (operation.is === 'put' ? valueProblem(operation.value.length) : undefined);
     if (problem !== undefined) return { is: 'failed', error: new AppError('INVALID_ARGUMENT', problem) };
+    const { writes } = this.options;
+    if (writes && operation.is !== 'get' && !operation.condition && (operation.is === 'delete' || operation.contentType === undefined)) {
+      return plainWrite(writes, operation, options);
+    }
     const bytes = OPERATION_BYTES + operationLength(operation);
     if (!budget.take(bytes)) {
       const message = `${budget.used} bytes of requests and answers are on their way, and the limit is ${budget.maxBytes}: try again later`;
@@ -267,6 +276,22 @@ function settled(answer: OperationAnswer | LostOperation, owner: SpanOwner): Ope
 function behind(span: Interval, part: Interval, reverse: boolean): Interval | undefined {
   if (reverse) return part.start === span.start ? undefined : { start: span.start, end: part.start };
   return part.end === span.end ? undefined : { start: part.end, end: span.end };
+}
+
+/** As kv.KV makes it. */
+function plainWrite(router: Pick<Router, 'put'>, operation: Exclude<Operation, { is: 'get' }>, { signal, timeoutMs }: AskOptions): Promise<OperationAnswer> {
+  return new Promise((resolve) => {
+    const cancel = (): void => {
+      ticket?.cancel();
+      resolve({ is: 'failed', error: AppError.from(signal?.reason) });
+    };
+    const ticket = router.put(keyToBytes(operation.key), operation.is === 'put' ? operation.value : undefined, timeoutMs, (answer) => {
+      signal?.removeEventListener('abort', cancel);
+      resolve(answer.code === 0 ? { is: 'written', outcome: { applied: true, position: { epoch: answer.epoch, offset: answer.offset } } } : plainFailure(answer));
+    });
+    if (signal?.aborted) cancel();
+    else signal?.addEventListener('abort', cancel, { once: true });
+  });
 }
 
 function plainFailure(answer: Answer): OperationAnswer {
