@@ -17,6 +17,7 @@ import {
   type StatusResponse,
   TransferRequest,
 } from '../proto/gen/ranger/controller.js';
+import type { VerifyReport } from '../proto/gen/ranger/types.js';
 import type { JsonValue } from '../proto/protojson.js';
 import { fromServiceError } from '../proto/status.js';
 import { type Clock, systemClock } from '../runtime/clock.js';
@@ -34,9 +35,12 @@ export type Query =
 /** What an operator can say of a node, or of a range whose data is lost; answered when it is written down. */
 export type Order =
   | { readonly kind: 'drain' | 'undrain' | 'cordon' | 'uncordon'; readonly node: NodeIdent }
-  | { readonly kind: 'reset'; readonly range: RangeId; readonly acceptDataLoss: boolean };
+  | { readonly kind: 'reset'; readonly range: RangeId; readonly acceptDataLoss: boolean }
+  /** Without a range: all. */
+  | { readonly kind: 'verify'; readonly range?: RangeId };
 
 export { type ClusterEvent, type DrainEvent, type StatusItem, type StatusResponse, StatusResponse_Health } from '../proto/gen/ranger/controller.js';
+export type { VerifyReport } from '../proto/gen/ranger/types.js';
 
 /** What can be ordered. Where a node is left out, the controller chooses. */
 export type Operation =
@@ -207,7 +211,7 @@ export class AdminClient {
   }
 
   /** Answers what was done, for people; of a drain only that it was written down. */
-  async order(order: Exclude<Order, { kind: 'drain' }>, options: AdminCallOptions = {}): Promise<{ readonly changed: boolean; readonly text: string }> {
+  async order(order: Exclude<Order, { kind: 'verify' }>, options: AdminCallOptions = {}): Promise<{ readonly changed: boolean; readonly text: string }> {
     const { path, bytes } = encodeOrder(order);
     const answer = await this.#unary(path, bytes, options);
     if (order.kind === 'reset') return { changed: true, text: OperationsService.reset.responseDeserialize(answer).lost };
@@ -223,6 +227,12 @@ export class AdminClient {
       options.onEvent(event);
     });
     if (!progress.done && options.signal?.aborted !== true) throw new AppError('UNAVAILABLE', 'the controller ended its report before the drain was done');
+  }
+
+  /** Compares the copies of a range, or of all; a report with `done` ends each range. Aborting ends the comparison. */
+  verify(range: RangeId | undefined, options: AdminCallOptions & { readonly onEvent: (report: VerifyReport) => void }): Promise<void> {
+    const { verify } = OperationsService;
+    return this.#follow(verify, verify.requestSerialize({ range: BigInt(range ?? 0) }), options, options.onEvent);
   }
 
   /** What happens from now on, until it is aborted. */
@@ -322,7 +332,7 @@ interface Encoded {
 }
 
 function isOrder(request: Query | Order): request is Order {
-  return request.kind === 'reset' || request.kind in ORDERS;
+  return request.kind === 'reset' || request.kind === 'verify' || request.kind in ORDERS;
 }
 
 const ORDERS = { drain: OperationsService.drain, undrain: OperationsService.undrain, cordon: OperationsService.cordon, uncordon: OperationsService.uncordon };
@@ -332,6 +342,10 @@ function encodeOrder(order: Order): Encoded {
     const { path, requestSerialize } = OperationsService.reset;
     const bytes = requestSerialize({ range: BigInt(order.range), acceptDataLoss: order.acceptDataLoss });
     return { path, requestType: 'ranger.ResetRequest', responseType: 'ranger.ResetResponse', bytes };
+  }
+  if (order.kind === 'verify') {
+    const { path, requestSerialize } = OperationsService.verify;
+    return { path, requestType: 'ranger.VerifyOrder', responseType: 'ranger.VerifyReport', bytes: requestSerialize({ range: BigInt(order.range ?? 0) }) };
   }
   const { path, requestSerialize } = ORDERS[order.kind];
   const isDrain = order.kind === 'drain';

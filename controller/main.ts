@@ -82,7 +82,7 @@ async function start(ctx: MainContext): Promise<Running> {
     ready: () => controller.ready,
     services: (grpcServer, closing) => {
       backend.mount(grpcServer, closing);
-      addOperatorServices(grpcServer, controller, leaders, { logger, clock, closing });
+      addOperatorServices(grpcServer, controller, leaders, { logger, clock, connect: (node) => new GrpcPeer(node), closing });
       addDebugService(grpcServer, controller, { logger });
     },
   }).catch(async (thrown: unknown) => {

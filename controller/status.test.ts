@@ -32,6 +32,20 @@ function statusIn(world: World, outageSinceMs?: number): Status {
 }
 
 describe('status', () => {
+  it.each([
+    ['a follower', 1, [0], 'busy', 'the copy on 5201 is damaged, and is made anew'],
+    ['a primary with others in sync', 0, [0, 1], 'busy', 'its primary on 5200 is damaged, and another copy takes its place'],
+    ['the only copy in sync', 0, [0], 'degraded', 'its only copy in sync, on 5200, is damaged'],
+  ])('says that %s is damaged', (_, index, insync, health, waiting) => {
+    const node = index === 0 ? '5200' : '5201';
+    const replica = { configEpoch: 1, logEpoch: 1, lastOffset: 0, committedOffset: 0, source: '', sourceLost: false, followers: [], leased: true, damaged: true, incomplete: false };
+    const report = { ...REPORT, state: index === 0 ? ('Active' as const) : ('Inactive' as const), replica };
+    const placements = [...RANGE.placements, newPlacement(1, '5201', { state: 'Inactive', incarnation: 'b' })];
+    const keyspace = new Keyspace([{ ...RANGE, placements, insync }]);
+    const status = statusIn({ ...worldOf(updates.rangeReported(rosterWith(), node, report, 0)), keyspace });
+    expect(status.items).toMatchObject([{ health, waiting, subject: 'R1 [-inf, +inf)', node, todo: expect.stringContaining(`see whether the disk of ${node} is well`) as string }]);
+  });
+
   it('is healthy when every range is served', () => {
     expect(statusIn(worldOf(rosterWith()))).toMatchObject({ health: 'healthy', ranges: 1, rangesUnavailable: 0, nodes: 2, nodesReachable: 2, items: [] });
   });

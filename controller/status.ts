@@ -66,6 +66,7 @@ export function statusOf(input: StatusInput): Status {
     const item = now && !now.available ? outageItem(input, range) : (underWayItem(input, range) ?? copiesItem(input, range));
     if (item?.health === 'degraded' && now && !now.available) rangesUnavailable += 1;
     if (item) items.push(item);
+    items.push(...damagedItems(world, range));
   }
   const nodes = [...world.roster.nodes.values()];
   items.push(...nodes.flatMap((node) => nodeItems(input, node)), ...absentItems(world));
@@ -148,6 +149,20 @@ function underWayItem({ world, waiting }: StatusInput, range: RangeRecord): Stat
     }
   }
   return undefined;
+}
+
+/** Copies that were found to differ from the others. */
+function damagedItems(world: World, range: RangeRecord): StatusItem[] {
+  const subject = formatRange(range);
+  return range.placements.flatMap((placement): StatusItem[] => {
+    const report = world.roster.nodes.get(placement.node)?.ranges.get(range.id);
+    if (report?.replica?.damaged !== true) return [];
+    const about = { subject, forMs: 0, range: range.id, node: placement.node };
+    const todo = `see whether the disk of ${placement.node} is well`;
+    if (placement.index !== range.primary) return [{ ...about, health: 'busy', waiting: `the copy on ${placement.node} is damaged, and is made anew`, todo }];
+    if (range.insync.length > 1) return [{ ...about, health: 'busy', waiting: `its primary on ${placement.node} is damaged, and another copy takes its place`, todo }];
+    return [{ ...about, health: 'degraded', waiting: `its only copy in sync, on ${placement.node}, is damaged`, todo: `start the nodes of its other copies; ${todo}` }];
+  });
 }
 
 function nodeItems({ world }: StatusInput, node: RosterNode): StatusItem[] {

@@ -26,7 +26,7 @@ const SOURCES: Readonly<Record<string, () => Registry>> = {
     const registry = new Registry();
     new RequestMetrics('keyranger_node', METHODS).register(registry);
     commandMetrics(registry);
-    registerNodeMetrics(registry, { rangelet: { info: () => ({ ranges: [] }) }, queue: { pendingBytes: 0 }, writeIds: { size: 0, repeated: 0 } } as never);
+    registerNodeMetrics(registry, { rangelet: { info: () => ({ ranges: [] }) }, queue: { pendingBytes: 0 }, writeIds: { size: 0, repeated: 0 }, copies: { all: () => [] }, verify: { verifier: { totals: { keys: 0, differences: 0 } } } } as never);
     return registry;
   },
   'proxy/metrics.ts': () => {

@@ -142,4 +142,20 @@ export const NODE_OPTIONS = {
     min: 0,
     help: 'With replicas: bytes a second that this node sends to copies that begin anew, all together; 0 is without limit.',
   },
+  verifyEvery: {
+    kind: 'duration',
+    flag: 'verify-every',
+    env: 'VERIFY_EVERY',
+    default: '24h',
+    min: 0,
+    help: 'With replicas: how often a primary compares its copies with each other; 0 is only when rangerctl verify asks for it.',
+  },
+  verifyRate: {
+    kind: 'bytes',
+    flag: 'verify-rate',
+    env: 'VERIFY_RATE',
+    default: '16MiB',
+    min: 0,
+    help: 'With replicas: keys and values a second that are compared, of all ranges together; 0 is without limit.',
+  },
 } as const;

@@ -30,6 +30,7 @@ import { Elsewhere } from './server/elsewhere.js';
 import { nodeGateway } from './server/gateway.js';
 import { addFollowService, grpcFollowTransport, grpcPeerDump } from './server/follow-service.js';
 import { addKvServices } from './server/kv-services.js';
+import { addVerifyService, grpcVerifyTransport } from './server/verify-service.js';
 import { openLmdb } from './storage/lmdb.js';
 
 /** How long leaving discovery may take before the node stops all the same. */
@@ -81,6 +82,7 @@ async function start(ctx: MainContext): Promise<Running> {
     storage,
     transport: grpcFollowTransport(),
     peerDump: grpcPeerDump(clock),
+    verifyTransport: grpcVerifyTransport(clock),
     clock,
     logger,
     ident,
@@ -96,6 +98,7 @@ async function start(ctx: MainContext): Promise<Running> {
       patience: { fetchMs: config.fetchPatience, handOverMs: config.handOverPatience },
       replicas: { leaseMs: config.lease },
       repairBytesPerSecond: config.repairRate,
+      verify: { everyMs: config.verifyEvery, bytesPerSecond: config.verifyRate },
     },
     hooks: commandMetrics(metrics),
     ...disturbances(config, { clock, random, logger }),
@@ -119,6 +122,7 @@ async function start(ctx: MainContext): Promise<Running> {
       addKvServices(grpcServer, { data: node.data, clock, turn: endOfTurn, closing, observe: requests.observe });
       addStoreService(grpcServer, node.store, { logger, clock, closing });
       addFollowService(grpcServer, { ...node.sources, logger }, closing);
+      addVerifyService(grpcServer, node.verify, { logger, closing });
     },
   });
   const rest = config.restAddr && (await listenHttp({ listen: config.restAddr, flag: '--rest-addr', handler: gateway.handleRest, clock }));

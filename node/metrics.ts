@@ -63,6 +63,29 @@ export function registerNodeMetrics(registry: Registry, node: KvNode): void {
       ids.set(node.writeIds.size);
     },
   });
+  const damaged = new Gauge({
+    name: 'keyranger_node_damaged_copies',
+    help: 'Copies here that were found to differ from the others of their range, and wait to be made anew.',
+    registers: [registry],
+    collect() {
+      damaged.set(node.copies.all().filter(({ record }) => record.damaged === true).length);
+    },
+  });
+  const verified = [
+    { name: 'keyranger_node_verified_keys_total', help: 'Keys that were compared with the other copies of their range, as their primary.', value: () => node.verify.verifier.totals.keys },
+    { name: 'keyranger_node_verify_differences_total', help: 'Keys that were found wrong in one of the copies so compared.', value: () => node.verify.verifier.totals.differences },
+  ];
+  for (const { name, help, value } of verified) {
+    const counter = new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        counter.reset();
+        counter.inc(value());
+      },
+    });
+  }
   registry.registerMetric(
     new Counter({
       name: 'keyranger_node_repeated_writes_total',

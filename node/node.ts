@@ -24,10 +24,15 @@ import { Retention, type RetentionLimits } from './range/retention.js';
 import { KvRangeService, type Patience } from './range/service.js';
 import { DEFAULT_WRITE_ID_WINDOW, type WriteIdLimits, WriteIdWindow } from './range/write-ids.js';
 import type { Storage } from './storage/storage.js';
+import { FollowerAnswers } from './verify/follower.js';
+import type { VerifyTransport } from './verify/messages.js';
+import { type VerifyLimits, Verifier } from './verify/verifier.js';
 
 export interface NodeOptions {
   readonly storage: Storage;
   readonly transport: FollowTransport;
+  /** To compare copies with; without it none can be. */
+  readonly verifyTransport?: VerifyTransport;
   /** For sources that cannot be followed. */
   readonly peerDump?: PeerDump;
   readonly clock: Clock;
@@ -55,6 +60,7 @@ export interface NodeLimits {
   readonly replicas: ReplicaOptions;
   /** What snapshots for new replicas may take, of all ranges together; 0 is without limit. */
   readonly repairBytesPerSecond: number;
+  readonly verify: VerifyLimits;
 }
 
 export const DEFAULT_LIMITS: NodeLimits = {
@@ -64,12 +70,17 @@ export const DEFAULT_LIMITS: NodeLimits = {
   patience: { fetchMs: 10_000, handOverMs: 5_000 },
   replicas: { leaseMs: 1_500 },
   repairBytesPerSecond: 64 * 1024 * 1024,
+  verify: { everyMs: 0, bytesPerSecond: 16 * 1024 * 1024 },
 };
 
 /** Of a range with no more keys they are counted; of a larger one, estimated. */
 const KEYS_COUNTED_MAX = 10_000;
 
 const cannotDump: PeerDump = (address) => Promise.reject(new AppError('UNIMPLEMENTED', `this node does not fetch from ${address}, which cannot be followed`));
+
+const cannotVerify: VerifyTransport = (address) => {
+  throw new AppError('UNIMPLEMENTED', `this node cannot ask ${address} for what it has, to compare it`);
+};
 
 /** A storage node without its sockets: what main.ts puts on a port, and the simulator into a cluster. */
 export class KvNode {
@@ -81,6 +92,8 @@ export class KvNode {
   readonly sources: SourceDeps;
   readonly queue: CommitQueue;
   readonly writeIds: WriteIdWindow;
+  /** Compares copies: as their primary, and as a follower that is asked. */
+  readonly verify: { readonly verifier: Verifier; readonly answers: FollowerAnswers };
   private readonly fences: EpochFences;
   private readonly service: KvRangeService;
   private readonly cleaner: Cleaner;
@@ -137,6 +150,17 @@ export class KvNode {
       patience: limits.patience,
       failpoints,
     });
+    const tell = (copy: Copy): void => {
+      replicas.tell(copy);
+    };
+    const shared = { storage, copies: this.copies, clock, logger, tell };
+    this.verify = {
+      answers: new FollowerAnswers(shared),
+      verifier: new Verifier(
+        { ...shared, ident, yieldTurn, transport: options.verifyTransport ?? cannotVerify, pacer: new Pacer(clock, limits.verify.bytesPerSecond), keysOf: (copy) => this.keysOf(copy) },
+        limits.verify.everyMs,
+      ),
+    };
     this.rangelet = new Rangelet({
       service: options.chaos?.service(this.service) ?? this.service,
       clock,
@@ -178,6 +202,7 @@ export class KvNode {
   start(): void {
     this.service.resume();
     this.cleaner.removeLeftovers();
+    this.verify.verifier.start();
   }
 
   register(server: grpc.Server): void {
@@ -195,6 +220,7 @@ export class KvNode {
 
   async close(): Promise<void> {
     await this.rangelet.close();
+    await this.verify.verifier.close();
     await this.service.close();
     await this.cleaner.close();
     for (const copy of this.copies.all()) this.copies.setAdmitting(copy, false);

@@ -2,7 +2,7 @@ import * as grpc from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { KVService } from '../proto/gen/kv/kv.js';
 import { DebugService, OperationsService, OrchestratorService, StatusResponse_Health, type NodeResponse, type RangeResponse, type RunEvent, type RunRequest, type StatusResponse } from '../proto/gen/ranger/controller.js';
-import { PlacementState, RangeNodeState, RangeState, type RangeInfo } from '../proto/gen/ranger/types.js';
+import { PlacementState, RangeNodeState, RangeState, type RangeInfo, type VerifyReport } from '../proto/gen/ranger/types.js';
 import { addService } from '../proto/serve.js';
 import { systemClock } from '../runtime/clock.js';
 import { AppError } from '../runtime/errors.js';
@@ -90,6 +90,13 @@ function statusWith(health: StatusResponse_Health): StatusResponse {
   return { health, ranges: 2n, rangesUnavailable: BigInt(items.length), nodes: 3n, nodesReachable: 2n, items, itemsLeftOut: 0n, controller: 'leads in term 4' };
 }
 
+/** A range of 1,000 keys with three copies, of which each named one is wrong in that many. */
+function verified(range: bigint, wrong: Readonly<Record<string, bigint>> = {}, more: Partial<VerifyReport> = {}): VerifyReport {
+  const copies = ['5200', '5201', '5202'].map((node) => ({ node, differences: wrong[node] ?? 0n, skipped: '', condemned: wrong[node] !== undefined }));
+  const differences = Object.keys(wrong).map((node) => ({ key: Buffer.from([0xff]), node, what: 'lacks it' }));
+  return { range, keys: 1_000n, bytes: 10_240n, keysTotal: 1_000n, elapsedMs: 500n, copies, differences, unsettled: 0n, done: true, problem: '', ...more };
+}
+
 /** A controller and a store in one process, which behave as they are told. */
 class FakeCluster {
   server = new grpc.Server();
@@ -102,6 +109,7 @@ class FakeCluster {
   readonly levels: number[] = [];
   onHang: (() => void) | undefined;
   status = statusWith(StatusResponse_Health.HEALTHY);
+  verified: VerifyReport[] = [];
 
   constructor() {
     const deps = { logger: silentLogger };
@@ -137,6 +145,15 @@ class FakeCluster {
           return;
         }
         call.write({ node: call.request.node, moved: 2n, left: 0n, done: true, remaining: [] });
+        call.end();
+      },
+      verify: async (call) => {
+        if (this.behaviour === 'hangs') {
+          this.onHang?.();
+          return;
+        }
+        call.write({ ...verified(1n), keys: 500n, done: false });
+        for (const report of this.verified.filter(({ range }) => call.request.range === 0n || call.request.range === range)) call.write(report);
         call.end();
       },
       undrain: async () => ({ changed: true }),
@@ -314,6 +331,72 @@ describe('a terminal gets tables', () => {
     expect((await run(['range', '1', '--addr', address], { tty: true })).out).toMatch(/range: +R1 \[-inf, m\)\n.*children: +R2\nhalved at: +f\n\nPLACEMENT.*P0@5200 +Active +Active +1,234/s);
     expect((await run(['node', '5200', '--addr', address], { tty: true })).out).toMatch(/node: +5200\naddress: +localhost:5200\nstatus: +up\n.*R1 +\[-inf, m\) +Active +Active/s);
     expect((await run(['nodes', '--addr', address], { tty: true })).out).toMatch(/5200 +localhost:5200 +up +1 +1 +1,234/);
+  });
+});
+
+describe('verify', () => {
+  const verify = (reports: VerifyReport[], words: string[] = [], world: World = { tty: true }): Promise<Outcome> => {
+    cluster.verified = reports;
+    return run(['verify', ...words, '--addr', address], world);
+  };
+
+  it('says what was compared, and how fast', async () => {
+    const { code, out } = await verify([verified(1n), verified(2n)]);
+    expect(code).toBe(0);
+    expect(out.split('\n')).toEqual([
+      'R1: 5200, 5201, 5202 are alike: 1,000 keys, 10 KiB, 2,000 keys/s',
+      'R2: 5200, 5201, 5202 are alike: 1,000 keys, 10 KiB, 2,000 keys/s',
+      '2 ranges compared: all copies are alike',
+      '',
+    ]);
+  });
+
+  it('says which copies are wrong in what, and what is done about it', async () => {
+    const { code, out } = await verify([verified(1n, { 5201: 3n }), verified(2n)], ['1']);
+    expect(code).toBe(1);
+    expect(out.split('\n')).toEqual([
+      'R1: 5200, 5202 are alike: 1,000 keys, 10 KiB, 2,000 keys/s',
+      'R1: 5201 is wrong in 3 keys of 1,000, and is made anew',
+      '  b64:/w==: 5201 lacks it',
+      '  … and 2 more',
+      '1 of 1 range with a damaged copy; `rangerctl status` shows what is done',
+      '',
+    ]);
+  });
+
+  it('says what could not be compared, and why', async () => {
+    const copies = verified(1n).copies.map((copy, i) => ({ ...copy, skipped: i === 2 ? 'it is not in sync' : '' }));
+    const { code, out } = await verify([verified(1n, {}, { copies, unsettled: 1n }), verified(2n, {}, { copies: [], keys: 0n, problem: 'it is active nowhere at the moment' })]);
+    expect(code).toBe(5);
+    expect(out.split('\n')).toEqual([
+      'R1: 5200, 5201 are alike: 1,000 keys, 10 KiB, 2,000 keys/s',
+      'R1: 5202 was not compared: it is not in sync',
+      'R1: 1 key could not be compared, for the writes that came meanwhile',
+      'R2 was not compared: it is active nowhere at the moment',
+      'nothing was found, but 2 of 2 ranges could not be compared as a whole',
+      '',
+    ]);
+  });
+
+  it('is one document in a pipe, and its reports are lines beside it', async () => {
+    const { code, out, err } = await verify([verified(1n, { 5201: 1n })], ['--steps'], {});
+    expect(code).toBe(1);
+    expect(JSON.parse(out)).toMatchObject({ ranges: [{ range: 1, keys: 1_000, copies: [{}, { node: '5201', differences: 1, condemned: true }, {}], differences: [{ key: 'b64:/w==', node: '5201', what: 'lacks it' }] }] });
+    expect(err.trim().split('\n').map((line) => (JSON.parse(line) as { keys: number; done: boolean }).done)).toEqual([false, true]);
+    expect(JSON.parse((await run(['verify', 'R7', '--request'])).out)).toEqual({ range: '7' });
+  });
+
+  it('ends with Ctrl-C', async () => {
+    cluster.behaviour = 'hangs';
+    const { code, err } = await run(['verify', '--addr', address], {
+      tty: true,
+      onInterrupt: (callback) => {
+        cluster.onHang = () => setImmediate(callback);
+        return () => undefined;
+      },
+    });
+    expect(code).toBe(130);
+    expect(err).toMatch(/stopped: what was not compared by now/);
   });
 });
 

@@ -15,7 +15,7 @@ interface NodeOrderInput {
 export abstract class NodeOrderCommand extends BaseCommand {
   protected async give(kind: 'undrain' | 'cordon' | 'uncordon', { args, flags }: NodeOrderInput, done: string, already: string): Promise<void> {
     const node = readNode(args.node, 'the node');
-    const order: Exclude<Order, { kind: 'drain' }> = { kind, node };
+    const order: Exclude<Order, { kind: 'verify' }> = { kind, node };
     const timeoutMs = this.timeoutMs(flags, QUERY_TIMEOUT_MS);
     if (flags.request) return this.printRequest(order);
     const { changed } = await this.withController(flags, (admin) => admin.order(order, { timeoutMs }));

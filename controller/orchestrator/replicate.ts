@@ -36,6 +36,7 @@ function giveUpUseless(draft: Draft, id: RangeId, placement: PlacementRecord): v
   const because = whyUseless(draft, range, placement);
   if (because === undefined) return;
   if (placement.state === 'Pending') draft.avoid(id, placement.node);
+  else draft.notice(id, `R${id} is to have a new copy: ${because}`);
   dropCopy(draft, id, placement);
 }
 

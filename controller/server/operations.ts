@@ -21,12 +21,15 @@ import type { OperationResult } from '../operations.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Leaders } from './leader.js';
 import { operatorHandlers, statusToWire } from './operator.js';
+import type { Peer } from './peer.js';
 import { reattach } from './reattach.js';
 import { planJoin, planMove, planSplit, planTransfer } from '../orchestrator/request.js';
 
 export interface OperatorDeps {
   readonly logger: Logger;
   readonly clock: Clock;
+  /** To nodes, for what is passed on to them. */
+  readonly connect: (address: string) => Peer;
   /** Aborted when the controller stops: what is told live ends then. */
   readonly closing: AbortSignal;
 }
@@ -60,7 +63,7 @@ export function addOperatorServices(server: grpc.Server, controller: Controller,
           if (!call.cancelled) call.write(doneEvent(result));
           call.end();
         },
-        ...operatorHandlers(controller, deps.clock),
+        ...operatorHandlers(controller, deps.clock, deps.connect),
       },
       {
         continued: { run: (call) => reattach(controller, deps.clock, call as OperationCall) },

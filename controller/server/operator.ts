@@ -22,6 +22,8 @@ import { type DrainItem, drainOrder, drainReport } from '../orchestrator/drain.j
 import { planReset } from '../orchestrator/reset.js';
 import { type NodeOrder, planNodeOrder } from '../orchestrator/wishes.js';
 import type { Health, StatusItem } from '../status.js';
+import type { Peer } from './peer.js';
+import { verifyRanges } from './verify.js';
 
 /** How often a drain is looked at for those who watch it. */
 const DRAIN_LOOK_MS = 200;
@@ -31,7 +33,7 @@ const EVENTS_WAITING_MAX = 1000;
 type OperatorHandlers = Omit<HandlersOf<typeof OperationsService>, 'run'>;
 
 /** What operators need besides moves, splits and joins. */
-export function operatorHandlers(controller: Controller, clock: Clock): OperatorHandlers {
+export function operatorHandlers(controller: Controller, clock: Clock, connect: (address: string) => Peer): OperatorHandlers {
   const order = (kind: NodeOrder) => async (request: NodeOrderRequest): Promise<NodeOrderResponse> => {
     const adjustment = await controller.adjust((world) => planNodeOrder(world, kind, request.node));
     return { changed: adjustment.description !== '' };
@@ -46,6 +48,7 @@ export function operatorHandlers(controller: Controller, clock: Clock): Operator
       const done = await controller.adjust((world) => planReset(world, { range, acceptDataLoss: request.acceptDataLoss }));
       return { lost: done.description };
     },
+    verify: (call, { signal }) => verifyRanges(controller, connect, call, signal),
     status: () => Promise.resolve(statusToWire(controller, undefined)),
     watch: (call, { signal }) => watch(controller, clock, call, signal),
   };

@@ -40,6 +40,8 @@ export interface CopyRecord {
   readonly wholeAt?: number | undefined;
   /** It was found to differ from the range's other copies, and waits to be made anew. */
   readonly damaged?: boolean;
+  /** When it was last compared with all its followers, as a primary; by the wall clock. */
+  readonly verifiedMs?: number;
   /** Of a primary with replicas. */
   readonly replica?: ReplicaRecord | undefined;
 }

@@ -15,6 +15,7 @@ import { DEFAULT_LIMITS, KvNode, type NodeLimits } from '../node.js';
 import type { WriteOptions } from '../range/commit-queue.js';
 import { MemoryStorage } from '../storage/memory.js';
 import type { Storage } from '../storage/storage.js';
+import type { VerifyPeer } from '../verify/messages.js';
 
 /** Nodes in one process, joined by function calls: for tests of what passes between them. */
 export class LocalCluster {
@@ -50,6 +51,7 @@ export class LocalCluster {
         if (!node || this.cuts.has(`${ident}-${to}`)) throw new AppError('UNAVAILABLE', `${to} cannot be reached`);
         return node.data.dump(range);
       },
+      verifyTransport: (to) => this.verifyPeer(ident, to),
       clock: life.clock(this.options.clock ?? systemClock),
       logger: silentLogger,
       ident,
@@ -95,6 +97,20 @@ export class LocalCluster {
 
   heal(): void {
     this.cuts.clear();
+  }
+
+  private verifyPeer(from: string, to: string): VerifyPeer {
+    const answers = (): KvNode['verify']['answers'] => {
+      const node = this.nodes.get(to);
+      if (!node || this.cuts.has(`${from}-${to}`)) throw new AppError('UNAVAILABLE', `${to} cannot be reached`);
+      return node.verify.answers;
+    };
+    return {
+      digest: async (context, span, digest) => answers().digest(context, span, digest),
+      states: async (context, keys) => answers().states(context, keys),
+      condemn: async (context, because) => answers().condemn(context, because),
+      close: () => undefined,
+    };
   }
 
   private breakConnections(doomed: (connection: { from: string; to: string }) => boolean): void {
