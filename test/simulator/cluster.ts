@@ -1,6 +1,7 @@
 import type { Answer } from '../../client/pipe.js';
 import type { Router } from '../../client/router.js';
 import { Controller } from '../../controller/controller.js';
+import { DEFAULT_TUNING } from '../../controller/orchestrator/types.js';
 import { silentObserver } from '../../controller/metrics.js';
 import { DEFAULT_LIMITS, KvNode } from '../../node/node.js';
 import { MirroredOwners } from '../../rangelet/mirrored-owners.js';
@@ -16,10 +17,16 @@ import { Trace } from './trace.js';
 import { type Wires, dataFrom, dialFrom, followFrom, rangesFrom } from './transports.js';
 import type { Weather } from './weather.js';
 
-export const NODES: readonly string[] = ['n1', 'n2', 'n3'];
+const NODES: readonly string[] = ['n1', 'n2', 'n3', 'n4'];
+/** With copies there is a node to spare, so that one that is lost can be made good. */
+const NODES_WITHOUT_REPLICAS = 3;
+/** Clocks run apart by less than what leases allow for. */
+const CLOCK_ERROR = 0.009;
 export const CONTROLLERS: readonly string[] = ['ctl1', 'ctl2'];
 export const PROXIES: readonly string[] = ['p1', 'p2'];
 /** How long a process takes to be there again. */
+/** So short that copies are made anew while nodes are away. */
+const NODE_GRACE_MS = 2_000;
 const START_MS = { least: 5, most: 1500 };
 
 /** Whole clusters: the real parts, each in a process that may die, on what is simulated around them. */
@@ -32,6 +39,7 @@ export class Cluster {
   readonly nodes = new Map<Process, KvNode>();
   readonly routers = new Map<Process, Router>();
   readonly controllers = new Map<Process, Controller>();
+  readonly nodeNames: readonly string[];
   private readonly processes = new Map<string, Process>();
 
   constructor(
@@ -39,21 +47,23 @@ export class Cluster {
     readonly weather: Weather,
     readonly build: Build,
     keepLines: number,
+    readonly replicas = 1,
   ) {
+    this.nodeNames = replicas > 1 ? NODES : NODES.slice(0, NODES_WITHOUT_REPLICAS);
     this.trace = new Trace(this.scheduler, keepLines);
     this.network = new Network(this.scheduler, random, weather, this.trace);
     this.coordination = new Coordination(this.scheduler, random, weather);
-    for (const ident of NODES) this.disks.set(ident, new Disk(ident, random, weather));
+    for (const ident of this.nodeNames) this.disks.set(ident, new Disk(ident, random, weather));
   }
 
   startAll(): void {
-    for (const ident of NODES) this.startNode(ident);
+    for (const ident of this.nodeNames) this.startNode(ident);
     for (const name of PROXIES) this.startProxy(name);
     for (const name of CONTROLLERS) this.startController(name);
   }
 
   get names(): string[] {
-    return [...NODES, ...PROXIES, ...CONTROLLERS];
+    return [...this.nodeNames, ...PROXIES, ...CONTROLLERS];
   }
 
   /** The controller that leads, as far as controllers know. */
@@ -80,6 +90,13 @@ export class Cluster {
     });
   }
 
+  /** The node dies, and its disk with it; another takes its place under the same name. */
+  loseDisk(name: string): void {
+    this.crash(name);
+    this.trace.note(name, 'loses its disk');
+    this.disks.get(name)?.lose();
+  }
+
   /** Stops a process for a while, as SIGSTOP does. */
   freeze(name: string, ms: number): void {
     const process = this.processes.get(name);
@@ -94,13 +111,14 @@ export class Cluster {
 
   start(name: string): void {
     if (this.isUp(name)) return;
-    if (NODES.includes(name)) this.startNode(name);
+    if (this.nodeNames.includes(name)) this.startNode(name);
     else if (PROXIES.includes(name)) this.startProxy(name);
     else this.startController(name);
   }
 
   private born(name: string): Process {
-    const process = new Process(name, this.scheduler);
+    const rate = this.replicas > 1 ? 1 + (2 * this.random.next() - 1) * CLOCK_ERROR : 1;
+    const process = new Process(name, this.scheduler, rate);
     this.processes.set(name, process);
     this.network.up(process);
     this.trace.note(name, 'starts');
@@ -172,6 +190,7 @@ export class Cluster {
       discovery,
       dial: this.build.dial(dialFrom(process, this.wires()), process),
       observer: silentObserver,
+      ...(this.replicas > 1 ? { tuning: { ...DEFAULT_TUNING, replicas: this.replicas, minInSync: 1, nodeGraceMs: NODE_GRACE_MS } } : {}),
     });
     this.build.controller(controller);
     this.controllers.set(process, controller);

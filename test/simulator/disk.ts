@@ -19,11 +19,12 @@ interface Pending {
  * and the others are lost.
  */
 export class Disk {
-  readonly durable: MemoryStorage;
+  durable: MemoryStorage;
   /** Counts what became durable. */
   version = 0;
   private pending: Pending[] = [];
   private busyUntil = 0;
+  private lost = 0;
 
   constructor(
     readonly name: string,
@@ -38,13 +39,22 @@ export class Disk {
       this.crash(process);
     });
     const commit: Storage['commit'] = (changes) => this.commit(process, changes);
-    return new Proxy<Storage>(this.durable, {
+    const { durable } = this;
+    return new Proxy<Storage>(durable, {
       get: (target, name) => {
         if (name === 'commit') return commit;
         const value: unknown = Reflect.get(target, name);
         return typeof value === 'function' ? (value.bind(target) as unknown) : value;
       },
     });
+  }
+
+  /** Everything is gone: a new disk is in its place. */
+  lose(): void {
+    this.version++;
+    this.lost++;
+    this.pending = [];
+    this.durable = new MemoryStorage(`${this.name}-disk-${this.lost}`);
   }
 
   private commit(process: Process, commit: Commit): Promise<void> {

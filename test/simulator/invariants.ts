@@ -12,7 +12,7 @@ import type { Oracle } from './oracle.js';
 /** What a run is judged by; the numbers are those of docs/operations/. */
 export class Violation extends Error {
   constructor(
-    readonly invariant: 1 | 2 | 3 | 4 | 5 | 7,
+    readonly invariant: 1 | 2 | 3 | 4 | 5 | 7 | 8,
     message: string,
   ) {
     super(`invariant ${invariant}: ${message}`);
@@ -30,6 +30,7 @@ export class Invariants {
   private readonly fences = new Map<string, number>();
   private readonly epochs = new Map<RangeId, number>();
   private readonly admitting = new Set<Copy>();
+  private readonly forks: (Interval & { readonly fork: number })[] = [];
   private documentsVersion = 0;
 
   constructor(
@@ -51,7 +52,7 @@ export class Invariants {
     const active: Holder[] = [];
     for (const [process, node] of this.cluster.nodes) {
       for (const copy of node.copies.all()) {
-        if (!copy.admitting) {
+        if (!copy.admitting || copy.replication?.mayRead === false) {
           this.admitting.delete(copy);
           continue;
         }
@@ -88,15 +89,17 @@ export class Invariants {
       this.diskVersions.set(name, disk.version);
       changed = true;
       for (const [range, epoch] of disk.durable.fences()) {
-        const before = this.fences.get(`${name} ${range}`) ?? 0;
+        const before = this.fences.get(`${disk.durable.incarnation} ${range}`) ?? 0;
         if (epoch < before) throw new Violation(7, `the fence of R${range} on ${name} fell from ${before} to ${epoch}`);
-        this.fences.set(`${name} ${range}`, epoch);
+        this.fences.set(`${disk.durable.incarnation} ${range}`, epoch);
       }
     }
     if (!changed) return;
     const owned: Holder[] = [];
     for (const [name, disk] of this.cluster.disks) {
-      for (const { meta, owned: spans } of disk.durable.copies()) {
+      for (const { meta, owned: spans, logEpoch } of disk.durable.copies()) {
+        // What a fail-over left behind counts for nothing.
+        if (this.isVoid(meta, logEpoch)) continue;
         for (const span of spans) owned.push({ start: span.start, end: span.end, copy: `R${meta.id}@${name}` });
       }
     }
@@ -121,8 +124,35 @@ export class Invariants {
       if (range.epoch < before) throw new Violation(7, `the persisted epoch of R${range.id} fell from ${before} to ${range.epoch}`);
       this.epochs.set(range.id, range.epoch);
     }
+    this.noteForks(keyspace);
+    this.checkMembers(keyspace);
     const wanted = [...keyspace.values()].map((range) => range.placements.filter((p) => p.state === 'Active').length);
     if (wanted.some((count) => count > 1)) throw new Violation(1, 'a range is to be active in two places');
+  }
+
+  private noteForks(keyspace: Keyspace): void {
+    for (const { start, end, fork } of keyspace.values()) if (fork > 0) this.forks.push({ start, end, fork });
+  }
+
+  /** A fail-over of these keys went past what was activated then. */
+  private isVoid(meta: Interval, logEpoch: number): boolean {
+    return this.forks.some((fork) => overlaps(fork, meta) && logEpoch < fork.fork);
+  }
+
+  /** 8: every copy that the controller counts as in sync is one that the primary waits for. */
+  private checkMembers(keyspace: Keyspace): void {
+    for (const range of keyspace.values()) {
+      const primary = range.placements.find(({ index }) => index === range.primary);
+      const disk = primary && this.cluster.disks.get(primary.node);
+      const record = disk?.durable.copies().find(({ meta }) => meta.id === range.id);
+      if (!primary || record?.state !== 'Active' || disk?.durable.incarnation !== primary.incarnation || record.logEpoch < range.fork) continue;
+      const kept = record.replica?.members ?? [];
+      for (const { index, node, incarnation } of range.placements) {
+        if (index === primary.index || !range.insync.includes(index)) continue;
+        if (kept.some((member) => member.node === node && member.incarnation === incarnation)) continue;
+        throw new Violation(8, `P${index}@${node} counts as in sync with ${formatRange(range)}, and the primary on ${primary.node} does not wait for it`);
+      }
+    }
   }
 
   /** Why the cluster has not come to rest; undefined when it has. */
@@ -136,9 +166,11 @@ export class Invariants {
     for (const range of keyspace.values()) {
       if (range.state === 'Obsolete' && range.placements.length === 0) continue;
       const text = `${formatRange(range)} is ${range.state}: ${range.placements.map((p) => `${p.state}@${p.node}${p.failed === undefined ? '' : ` (${p.failed})`}`).join(' ')}`;
-      const [only, other] = range.placements;
+      const only = range.placements.find(({ index }) => index === range.primary);
+      const others = range.placements.filter(({ index }) => index !== range.primary);
+      const isWhole = others.length === this.cluster.replicas - 1 && others.every(({ state, index }) => state === 'Inactive' && (this.cluster.replicas === 1 || range.insync.includes(index)));
       const because = controller.waiting(range.id)?.because ?? 'no reason is given';
-      if (range.state !== 'Active' || !only || other || only.state !== 'Active') return `${text}: ${because}`;
+      if (range.state !== 'Active' || !only || !isWhole || only.state !== 'Active') return `${text}: ${because}`;
       const serves = [...this.cluster.nodes].some(([process, node]) => process.name === only.node && node.copies.get(range.id)?.admitting === true);
       if (!serves) return `${text}, but does not serve: ${because}`;
     }

@@ -15,6 +15,8 @@ const READ_MS_MAX = 10_000;
 export interface JudgedOptions {
   readonly seed: number;
   readonly build?: Build;
+  /** Copies of each range; 1 when not given. */
+  readonly replicas?: number | undefined;
   /** Trace lines to keep; all of them with Infinity. */
   readonly keepLines?: number;
 }
@@ -29,9 +31,9 @@ export class JudgedCluster {
   private readonly oracle = new Oracle();
   private violation: Violation | undefined;
 
-  constructor({ seed, build = SOUND, keepLines = 150 }: JudgedOptions) {
+  constructor({ seed, build = SOUND, keepLines = 150, replicas = 1 }: JudgedOptions) {
     this.random = seededRandom(seed);
-    this.cluster = new Cluster(this.random, this.weather, build, keepLines);
+    this.cluster = new Cluster(this.random, this.weather, build, keepLines, replicas);
     this.invariants = new Invariants(this.cluster, this.oracle);
     this.clients = new Clients(this.cluster, this.oracle, this.random, (problem) => {
       this.violation ??= new Violation(3, problem);

@@ -7,7 +7,7 @@ import { keyFromText } from '../../model/key.js';
 import { messageOf } from '../../runtime/errors.js';
 import type { Random } from '../../runtime/random.js';
 import { KEYS } from './clients.js';
-import { type Cluster, NODES } from './cluster.js';
+import type { Cluster } from './cluster.js';
 
 /** How often it is tried to take back what was said of nodes. */
 const TIDY_MS = 500;
@@ -110,7 +110,7 @@ export class Operators {
 
   private draw(): (world: World) => Plan | Refusal {
     const dice = [this.random.next(), this.random.next(), this.random.next(), this.random.next()] as const;
-    const node = (at: number): string | undefined => (at < 0.4 ? undefined : NODES[Math.floor(((at - 0.4) / 0.6) * NODES.length)]);
+    const node = (at: number): string | undefined => (at < 0.4 ? undefined : this.cluster.nodeNames[Math.floor(((at - 0.4) / 0.6) * this.cluster.nodeNames.length)]);
     return (world) => {
       const leaves = world.keyspace.leaves();
       const index = Math.floor(dice[1] * leaves.length);

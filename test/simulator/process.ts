@@ -12,6 +12,8 @@ export class Process {
   constructor(
     readonly name: string,
     readonly scheduler: Scheduler,
+    /** How fast its clock runs; no two are quite alike. */
+    private readonly rate = 1,
   ) {}
 
   get alive(): boolean {
@@ -68,9 +70,9 @@ export class Process {
   }
 
   readonly clock: Clock = {
-    now: () => this.scheduler.now,
-    wallMs: () => 1_700_000_000_000 + this.scheduler.now,
-    after: (ms, callback) => this.after(ms, callback),
+    now: () => this.scheduler.now * this.rate,
+    wallMs: () => 1_700_000_000_000 + this.scheduler.now * this.rate,
+    after: (ms, callback) => this.after(ms / this.rate, callback),
   };
 
   readonly turn: Turn = (callback) => {

@@ -1,5 +1,6 @@
+import { Keyspace } from '../../controller/keyspace/keyspace.js';
 import { type Random, seededRandom } from '../../runtime/random.js';
-import { CONTROLLERS, type Cluster, NODES, PROXIES } from './cluster.js';
+import { CONTROLLERS, type Cluster, PROXIES } from './cluster.js';
 import { Violation } from './invariants.js';
 import { JudgedCluster, type JudgedOptions } from './judged.js';
 import { Operators } from './operators.js';
@@ -17,6 +18,8 @@ export interface RunResult {
   readonly trace: readonly string[];
 }
 
+/** With replicas, disks are lost too. */
+const LOSE_DISK_EVERY_MS = 3_000;
 /** Faults come for so long. */
 const STORM_MS = { least: 4_000, most: 12_000 };
 
@@ -89,7 +92,7 @@ class Run {
   private misfortunes(): void {
     const { profile } = this.weather;
     this.again(profile.crashEveryMs, () => {
-      this.cluster.crash(this.pick(NODES));
+      this.cluster.crash(this.pick(this.cluster.nodeNames));
     });
     this.again(profile.controllerCrashEveryMs, () => {
       this.cluster.crash(this.pick(CONTROLLERS));
@@ -101,6 +104,11 @@ class Run {
     this.again(profile.freezeEveryMs, () => {
       this.cluster.freeze(this.pick(this.cluster.names), this.random.next() ** 2 * 5000);
     });
+    if (this.cluster.replicas > 1) {
+      this.again(LOSE_DISK_EVERY_MS, () => {
+        void this.loseDisk(this.pick(this.cluster.nodeNames));
+      });
+    }
     this.again(profile.proxyCrashEveryMs, () => {
       this.cluster.crash(this.pick(PROXIES));
     });
@@ -111,6 +119,16 @@ class Run {
       const streams = [...this.cluster.network.streams];
       if (streams.length > 0) this.pick(streams).breakBoth();
     });
+  }
+
+  /** Never the last copy of anything: that would be a loss which nobody can make good. */
+  private async loseDisk(name: string): Promise<void> {
+    const keyspace = Keyspace.load(await this.cluster.coordination.documents());
+    const isLast = [...keyspace.values()].some((range) => {
+      const index = range.placements.find(({ node }) => node === name)?.index;
+      return range.established && range.state !== 'Obsolete' && index !== undefined && (range.primary === index || range.insync.includes(index)) && range.insync.length < 2;
+    });
+    if (!isLast) this.cluster.loseDisk(name);
   }
 
   private again(meanMs: number, happen: () => void): void {

@@ -1,3 +1,4 @@
+import { NO_MEMBERSHIP } from '../../model/report.js';
 import { Observable } from 'rxjs';
 import type { EndStatus, NodeTransport as DataTransport, PipeEvents, TransportFactory } from '../../client/transport.js';
 import type { CommandAnswer, Dial } from '../../controller/transport/transport.js';
@@ -73,16 +74,16 @@ export function dialFrom(process: Process, { network, nodeOf }: Wires): Dial {
   }
 }
 
-function requestOf({ command, range, epoch, parents, initial }: WantedCommand): CommandRequest {
+function requestOf({ command, range, epoch, parents, initial, membership = NO_MEMBERSHIP, force = false }: WantedCommand): CommandRequest {
   switch (command) {
     case 'Prepare':
-      return { command, meta: range, epoch, parents, initial };
+      return { command, meta: range, epoch, parents, initial, fork: membership.fork };
     case 'Activate':
-      return { command, id: range.id, epoch, force: false, sources: parents, initial };
+      return { command, id: range.id, epoch, force: false, sources: parents, initial, membership };
     case 'Deactivate':
       return { command, id: range.id, epoch };
     case 'Drop':
-      return { command, id: range.id, epoch, force: false };
+      return { command, id: range.id, epoch, force };
   }
 }
 
