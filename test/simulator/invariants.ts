@@ -150,7 +150,7 @@ export class Invariants {
       for (const { index, node, incarnation } of range.placements) {
         if (index === primary.index || !range.insync.includes(index)) continue;
         if (kept.some((member) => member.node === node && member.incarnation === incarnation)) continue;
-        throw new Violation(8, `P${index}@${node} counts as in sync with ${formatRange(range)}, and the primary on ${primary.node} does not wait for it`);
+        throw new Violation(8, `P${index}@${node} counts as in sync with ${formatRange(range)}, and the primary on ${primary.node} waits only for ${kept.map((member) => member.node).join(' ') || 'nobody'} (epoch ${record.replica?.epoch ?? 0} of ${range.epoch})`);
       }
     }
   }

@@ -67,7 +67,7 @@ export function dialFrom(process: Process, { network, nodeOf }: Wires): Dial {
   async function obey(at: Process, command: WantedCommand, term: number): Promise<CommandAnswer> {
     const node = nodeOf(at);
     if (!node) throw ABSENT;
-    network.trace.note(at.name, `<- ${command.command} R${command.range.id} epoch ${command.epoch} term ${term}${command.initial ? ' initial' : ''}`);
+    network.trace.note(at.name, `<- ${command.command} R${command.range.id} epoch ${command.epoch} term ${term}${command.initial ? ' initial' : ''}${told(command)}`);
     const answer = await node.rangelet.execute({ ...requestOf(command), term });
     network.trace.note(at.name, `-> ${command.command} R${command.range.id}: ${answer.state} ${answer.lastError}`);
     return answer;
@@ -303,4 +303,10 @@ function servePipe(far: StreamEnd<Buffer, Buffer | 'open'>, at: Process, { nodeO
       });
     }
   };
+}
+
+function told({ membership }: WantedCommand): string {
+  if (!membership) return '';
+  const { members, fork, promote } = membership;
+  return ` members ${members.map(({ node }) => node).join(' ')}${fork > 0 ? ` fork ${fork}` : ''}${promote ? ' promote' : ''}`;
 }
