@@ -21,10 +21,23 @@ export function adjustInSync(draft: Draft, id: RangeId, mayGrow = true): void {
   if (sight.kind !== 'here' || !sight.reachable || sight.state === 'NotFound') return;
   const leaving = range.insync.filter((index) => index !== primary.index && whyLeaves(draft, range, index, sight) !== undefined);
   const joining = mayGrow && isToldOf(range, sight) ? range.placements.filter((p) => mayJoin(draft, range, p, sight)).map((p) => p.index) : [];
-  if (leaving.length === 0 && joining.length === 0) return;
+  if (leaving.length === 0 && joining.length === 0 && !isWaitedForInVain(draft, range, sight)) return;
   bumpTogether(draft, id);
   draft.setInSync(id, [...range.insync.filter((index) => !leaving.includes(index)), ...joining]);
   for (const index of joining) if (placementAt(range, index)?.outdated === true) draft.mark(id, index, { outdated: false });
+}
+
+/**
+ * The primary began to wait for one that then fell silent, or went, before it was let
+ * in: told who is in sync once more, it stops.
+ */
+function isWaitedForInVain(draft: Draft, range: RangeRecord, primary: Sight): boolean {
+  if (primary.kind !== 'here' || !isToldOf(range, primary)) return false;
+  const members = range.placements.filter((p) => isInSync(range, p));
+  const strangers = (primary.report?.replica?.followers ?? []).filter(
+    ({ member, inSync }) => inSync && !members.some((p) => p.node === member.node && p.incarnation === member.incarnation),
+  );
+  return strangers.some(({ silentMs }) => silentMs > draft.world.tuning.followerTimeoutMs);
 }
 
 /** The primary is active, and acts by the newest decision. */

@@ -393,7 +393,7 @@ export class FollowSource {
     const { clock, replicas } = this.deps;
     const beat = this.replicationOf(copy) ? clock : undefined;
     return new Promise((resolve) => {
-      const cancelBeat = beat?.after(Math.max(0, this.askedLeaseAt + replicas.leaseMs / BEATS_A_LEASE - beat.now()), () => { this.wake(); }, { unref: true });
+      const cancelBeat = beat?.after(Math.max(1, this.askedLeaseAt + replicas.leaseMs / BEATS_A_LEASE - beat.now()), () => { this.wake(); }, { unref: true });
       this.wake = () => {
         cancelBeat?.();
         resolve();

@@ -167,7 +167,7 @@ export class Replicas implements ReplicaSource {
       const until = Math.max(0, ...copies.all().filter((copy) => overlaps(copy.meta, span)).map((copy) => copy.follower.grantedUntil));
       const ms = until + this.leaseMs * DRIFT - clock.now();
       if (until === 0 || ms <= 0) return;
-      await sleep(clock, ms, signal);
+      await sleep(clock, Math.ceil(ms), signal);
     }
   }
 
@@ -175,7 +175,8 @@ export class Replicas implements ReplicaSource {
     const { replication, record } = copy;
     const isPrimary = record.state === 'Active';
     return {
-      configEpoch: record.replica?.epoch ?? 0,
+      // What it acts by, which is behind the record while that is on its way to the disk.
+      configEpoch: replication?.record.epoch ?? record.replica?.epoch ?? 0,
       logEpoch: copy.lastEpoch,
       lastOffset: copy.durableOffset,
       committedOffset: copy.settledOffset,

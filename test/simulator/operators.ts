@@ -39,7 +39,7 @@ export class Operators {
     scheduler.after(weather.nextMs(this.whims, ORDER_EVERY_MS), () => {
       if (this.stopped) return;
       const pick = <T>(from: readonly T[]): T => from[Math.floor(this.whims.next() * from.length)] as T;
-      this.order(pick(NODE_ORDERS), pick(NODES));
+      this.order(pick(NODE_ORDERS), pick(this.cluster.nodeNames));
       this.orderNowAndThen();
     });
   }

@@ -125,8 +125,8 @@ class Run {
   private async loseDisk(name: string): Promise<void> {
     const keyspace = Keyspace.load(await this.cluster.coordination.documents());
     const isLast = [...keyspace.values()].some((range) => {
-      const index = range.placements.find(({ node }) => node === name)?.index;
-      return range.established && range.state !== 'Obsolete' && index !== undefined && (range.primary === index || range.insync.includes(index)) && range.insync.length < 2;
+      const holders = range.placements.filter(({ index, node, incarnation }) => (range.primary === index || range.insync.includes(index)) && this.cluster.disks.get(node)?.durable.incarnation === incarnation);
+      return range.state !== 'Obsolete' && holders.length === 1 && holders[0]?.node === name;
     });
     if (!isLast) this.cluster.loseDisk(name);
   }
