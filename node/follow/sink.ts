@@ -56,9 +56,9 @@ export class CopySink implements LinkSink {
       () => [copy],
       async () => {
         this.refuseOverwrite(link);
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, baseEpoch: message.logEpoch, origins: [], wholeAt: NOT_YET } }], { trims });
         copy.advance(message.offset);
         copy.lastEpoch = message.logEpoch;
-        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, baseEpoch: message.logEpoch, origins: [], wholeAt: NOT_YET } }], { trims });
       },
     );
   }
@@ -140,9 +140,9 @@ export class CopySink implements LinkSink {
       () => [copy],
       async () => {
         this.refuseOverwrite(link);
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: offset, baseEpoch: logEpoch, links: withLink(copy.record.links, link, offset) } }]);
         copy.advance(offset);
         copy.lastEpoch = logEpoch;
-        await copies.save([{ copy, record: { ...copy.record, baseOffset: offset, baseEpoch: logEpoch, links: withLink(copy.record.links, link, offset) } }]);
       },
     );
   }
