@@ -289,8 +289,11 @@ export class Link {
         this.snapshotFrom = message.next;
         if (message.next === undefined) this.consistentAt = message.endOffset;
         await this.pipeline(commits, this.deps.sink.chunk(this, { start: from, end: message.next ?? this.span.end }, message.pairs));
-        // Behind the chunks, for commits apply in order.
-        if (message.next === undefined) await this.pipeline(commits, this.deps.sink.wholeAt(this, message.endOffset));
+        if (message.next === undefined) {
+          // Only what all chunks are in is whole.
+          await drain(commits);
+          await this.pipeline(commits, this.deps.sink.wholeAt(this, message.endOffset));
+        }
         this.count(message.pairs.count, message.pairs.bytes.length);
         return;
       }
@@ -306,6 +309,8 @@ export class Link {
           connection.send({ type: 'ack', offset: end });
         };
         await this.pipeline(commits, this.deps.sink.records(this, message.records, end), ack);
+        // A log must have no hole: what comes behind a batch waits until that is on the disk.
+        if (this.options.follower.range === this.range) await drain(commits);
         this.count(message.records.length, bytesOf(message.records));
         return;
       }
@@ -442,6 +447,11 @@ export class Link {
   private changed(): void {
     for (const waiter of [...this.waiters]) waiter();
   }
+}
+
+/** Waits for what is on its way to the disk; throws what failed. */
+async function drain(commits: Promise<void>[]): Promise<void> {
+  while (commits.length > 0) await commits.shift();
 }
 
 function bytesOf(records: readonly LogRecord[]): number {
