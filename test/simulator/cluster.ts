@@ -6,6 +6,7 @@ import { silentObserver } from '../../controller/metrics.js';
 import { DEFAULT_LIMITS, KvNode } from '../../node/node.js';
 import { MirroredOwners } from '../../rangelet/mirrored-owners.js';
 import { Mirror } from '../../rangelet/mirror.js';
+import type { RangeId } from '../../model/range.js';
 import type { Random } from '../../runtime/random.js';
 import type { Build } from './build.js';
 import { Coordination } from './coordination.js';
@@ -88,6 +89,14 @@ export class Cluster {
     this.scheduler.after(backMs, () => {
       this.start(name);
     });
+  }
+
+  /** The very disk is there, with a whole copy of the range. */
+  holds(name: string, incarnation: string | undefined, range: RangeId): boolean {
+    const durable = this.disks.get(name)?.durable;
+    const record = durable?.copies().find(({ meta }) => meta.id === range);
+    if (!durable || !record || durable.incarnation !== incarnation) return false;
+    return record.wholeAt === undefined || Math.max(durable.logBounds(range)?.last ?? 0, record.baseOffset) >= record.wholeAt;
   }
 
   /** The node dies, and its disk with it; another takes its place under the same name. */

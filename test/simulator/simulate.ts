@@ -125,7 +125,7 @@ class Run {
   private async loseDisk(name: string): Promise<void> {
     const keyspace = Keyspace.load(await this.cluster.coordination.documents());
     const isLast = [...keyspace.values()].some((range) => {
-      const holders = range.placements.filter(({ index, node, incarnation }) => (range.primary === index || range.insync.includes(index)) && this.cluster.disks.get(node)?.durable.incarnation === incarnation);
+      const holders = range.placements.filter(({ index, node, incarnation }) => (range.primary === index || range.insync.includes(index)) && this.cluster.holds(node, incarnation, range.id));
       return range.state !== 'Obsolete' && holders.length === 1 && holders[0]?.node === name;
     });
     if (!isLast) this.cluster.loseDisk(name);
