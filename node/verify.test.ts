@@ -127,6 +127,20 @@ describe('copies that are compared', () => {
     expect(report.differences).toEqual([]);
   });
 
+  it('are not compared with what a fail-over has yet to cut off', async () => {
+    const { a, b, c } = await given(10);
+    cluster.cut('A', 'B');
+    const write = put(a, 'k3', 'on A and C alone').catch((thrown: unknown) => thrown);
+    await until(() => c.copies.get(1)?.durableOffset === 11);
+    cluster.kill('A');
+    await during(command(b, { command: 'Activate', id: 1, epoch: 4, force: false, sources: [], initial: false, membership: membership(['B', 'C'], { promote: true, fork: 4 }) }));
+    expect(await verify(b)).toMatchObject({ differences: [], copies: [{ node: 'B' }, { node: 'C', skipped: expect.stringContaining('log') as string }] });
+    await during(command(c, { command: 'Prepare', meta: whole, epoch: 4, parents: [at(whole, 'B')], initial: false, fork: 4 }));
+    await until(() => b.copies.get(1)?.committedOffset === 10 && inSync(b) === 1 && c.copies.get(1)?.durableOffset === 10);
+    expect(await verify(b)).toMatchObject({ keys: 10, differences: [], copies: [{ skipped: '' }, { skipped: '' }] });
+    void write;
+  });
+
   it('are refused where the range is not active, and end when it becomes active elsewhere', async () => {
     const { a, b } = await given(2_500);
     await expect(b.verify.verifier.run(1, () => undefined, new AbortController().signal)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' });

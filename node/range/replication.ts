@@ -124,6 +124,11 @@ export class Replication {
     return this.committed >= this.startOffset && this.now() < this.leasedUntil;
   }
 
+  /** Everything up to here is this primary's log at the follower, whatever it had of another's. */
+  ackedBy(member: Member): number {
+    return this.followers.get(keyOf(member))?.acked ?? 0;
+  }
+
   /** Copies that have every write, this one among them. */
   get inSync(): number {
     let count = 1;

@@ -34,6 +34,8 @@ const LOOKS_MAX = 6;
 const LOOK_AGAIN_MS = 25;
 /** How long the primary waits until its own disk has what its followers may have. */
 const DISK_PATIENCE_MS = 5_000;
+/** How long a follower may lag. */
+const LOG_PATIENCE_MS = 3_000;
 /** Enough is known then of a follower that is damaged. */
 const ENOUGH = 1_000;
 const NAMED_MAX = 20;
@@ -84,7 +86,7 @@ export class Comparison {
       const digest = digestOf(pairs);
       const span = { start: from, end: next ?? meta.end };
       const answers: DigestAnswer[] = [];
-      await this.ask(async ({ peer }) => {
+      await this.ask(context, async ({ peer }) => {
         answers.push(await peer.digest(context, span, digest, signal));
       });
       const suspects = suspected(pairs, answers);
@@ -141,7 +143,7 @@ export class Comparison {
     const context = this.context();
     await this.untilDurable();
     const answers = new Map<NodeIdent, KeyState[]>();
-    await this.ask(async ({ peer, member }) => {
+    await this.ask(context, async ({ peer, member }) => {
       answers.set(member.node, await peer.states(context, keys, signal));
     });
     // What a follower has, this copy may just be about to have on its disk too.
@@ -186,11 +188,20 @@ export class Comparison {
     if (!done) throw new AppError('UNAVAILABLE', 'writes wait for the disk too long to compare anything');
   }
 
+  /** Before that the follower may have what another primary alone had, which it has yet to cut off. */
+  private async untilAcked({ member }: Compared, { offset }: VerifyContext): Promise<void> {
+    const { copy } = this;
+    const acked = (): number => copy.replication?.ackedBy(member) ?? 0;
+    const done = await within(this.deps.clock, LOG_PATIENCE_MS, copy, () => copy.gone || !copy.admitting || acked() >= offset);
+    if (!done) throw new AppError('UNAVAILABLE', `it has the log up to ${acked()}, and ${offset} was waited for`);
+  }
+
   /** Asks every follower; one that does not answer is compared no further. One whose pairs cannot be read is damaged. */
-  private async ask(question: (follower: Compared) => Promise<void>): Promise<void> {
+  private async ask(context: VerifyContext, question: (follower: Compared) => Promise<void>): Promise<void> {
     await Promise.all(
       this.open.map(async (follower) => {
         try {
+          await this.untilAcked(follower, context);
           await question(follower);
         } catch (thrown) {
           const { code } = AppError.from(thrown);

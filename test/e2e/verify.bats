@@ -65,3 +65,20 @@ logged() { since_start | grep -q "$1"; }
   [[ $(rctl get k1) == 'value of k1' && $(rctl get k2) == 'value of k2' ]]
   rctl status >/dev/null
 }
+
+@test "a primary that is damaged finds it out by itself, and another copy takes its place" {
+  local follower port
+  for key in k1 k2; do rctl put "$key" "value of $key"; done
+  follower=$(a_follower) port=$(port_of "$(a_follower)")
+  kill_hard "$follower"
+  damage "$follower" rot k1
+  # As a follower it compares nothing.
+  VERIFY_EVERY=1s start_again "$follower"
+  until_true 'it has caught up' three_in_sync
+  rctl transfer 1 "$port" >/dev/null
+  until_true 'another takes its place' logged "R1 fails over from $port to .*: the copy on $port is damaged"
+  since_start | grep 'copies of a range differ' | sed 's/^/# /' >&3
+  until_true 'three copies are in sync again' three_in_sync
+  until_true 'they are alike' alike
+  [[ $(owner_of 1) != "$port" && $(rctl get k1) == 'value of k1' && $(rctl get k2) == 'value of k2' ]]
+}
