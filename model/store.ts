@@ -50,15 +50,23 @@ export interface Value extends Position {
 /** A write that was made, or one whose condition did not hold: then nothing was. */
 export type WriteOutcome = { readonly applied: true; readonly position: Position } | { readonly applied: false; readonly current: Position | undefined };
 
-export interface WriteOptions {
+export interface WriteOptions extends WriteTry {
   readonly contentType?: string | undefined;
   readonly condition?: Condition | undefined;
+}
+
+/** What makes a write that is sent twice one write. */
+export interface WriteTry {
+  /** 16 bytes that no other write has. */
+  readonly writeId?: Buffer | undefined;
+  /** How long ago the first try of unknown outcome was sent; 0 when there was none. */
+  readonly retryAgeMs?: number | undefined;
 }
 
 export type Operation =
   | { readonly is: 'get'; readonly key: Key }
   | ({ readonly is: 'put'; readonly key: Key; readonly value: Buffer } & WriteOptions)
-  | { readonly is: 'delete'; readonly key: Key; readonly condition?: Condition | undefined };
+  | ({ readonly is: 'delete'; readonly key: Key; readonly condition?: Condition | undefined } & WriteTry);
 
 export type OperationAnswer =
   | { readonly is: 'value'; readonly value: Value }

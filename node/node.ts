@@ -118,7 +118,7 @@ export class KvNode {
       },
     });
     this.data = new KeyValues(storage, this.copies, this.queue, clock);
-    this.store = new LocalStore({ storage, data: this.data, log: retention, yieldTurn });
+    this.store = new LocalStore({ storage, data: this.data, log: retention, now: () => clock.now(), yieldTurn });
     const replicas = new Replicas({
       storage,
       copies: this.copies,

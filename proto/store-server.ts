@@ -6,7 +6,7 @@ import { AppError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/log.js';
 import { type StoreAnswer, StoreService } from './gen/kv/store.js';
 import { type CallContext, addService, send } from './serve.js';
-import { answerToWire, checkedValue, conditionFromWire, contentTypeFromWire, eventToWire, operationsFromWire, outcomeToWire, pageToWire, scanFromWire, storeKey, valueToWire, watchFromWire } from './store-wire.js';
+import { answerToWire, checkedValue, deleteFromWire, eventToWire, operationsFromWire, outcomeToWire, pageToWire, putOptionsFromWire, scanFromWire, storeKey, valueToWire, watchFromWire } from './store-wire.js';
 
 export interface StoreServiceOptions {
   readonly logger: Logger;
@@ -27,11 +27,12 @@ export function addStoreService(server: grpc.Server, store: Store, options: Stor
         return valueToWire(value);
       },
       async put(request, ctx) {
-        const write = { contentType: contentTypeFromWire(request.contentType), condition: conditionFromWire(request.condition) };
-        return outcomeToWire(await store.put(storeKey(request.key), checkedValue(request.value), write, asked(ctx)));
+        return outcomeToWire(await store.put(storeKey(request.key), checkedValue(request.value), putOptionsFromWire(request), asked(ctx)));
       },
       async delete(request, ctx) {
-        return outcomeToWire(await store.delete(storeKey(request.key), conditionFromWire(request.condition), asked(ctx)));
+        const [answer] = await store.batch([deleteFromWire(request)], asked(ctx));
+        if (answer?.is === 'written') return outcomeToWire(answer.outcome);
+        throw answer?.is === 'failed' ? answer.error : new AppError('INTERNAL', 'a delete was left without an answer');
       },
       async batch(request, ctx) {
         return { answers: await answerBatch(store, operationsFromWire(request), ctx) };

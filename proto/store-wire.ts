@@ -1,6 +1,6 @@
 import { type Interval, formatInterval } from '../model/interval.js';
 import { keyFromBytes, keyToBytes } from '../model/key.js';
-import { contentTypeProblem, keyProblem, valueProblem } from '../model/limits.js';
+import { contentTypeProblem, keyProblem, valueProblem, writeIdProblem } from '../model/limits.js';
 import {
   type Change,
   type Condition,
@@ -15,7 +15,9 @@ import {
   type Value,
   type WatchEvent,
   type WatchRequest,
+  type WriteOptions,
   type WriteOutcome,
+  type WriteTry,
   selectedSpan,
 } from '../model/store.js';
 import { AppError } from '../runtime/errors.js';
@@ -25,10 +27,12 @@ import type {
   StoreBatchRequest,
   StoreChange,
   StoreCondition,
+  StoreDeleteRequest,
   StoreEntry,
   StoreGetResponse,
   StoreOperation,
   StorePositions,
+  StorePutRequest,
   StoreScanRequest,
   StoreScanResponse,
   StoreWatchRequest,
@@ -136,14 +140,32 @@ function operationFromWire({ is }: StoreOperation): Operation {
     case 'get':
       return { is: 'get', key: storeKey(is.get.key) };
     case 'put': {
-      const { key, value, contentType, condition } = is.put;
-      return { is: 'put', key: storeKey(key), value: checkedValue(value), contentType: contentTypeFromWire(contentType), condition: conditionFromWire(condition) };
+      const { key, value } = is.put;
+      return { is: 'put', key: storeKey(key), value: checkedValue(value), ...putOptionsFromWire(is.put) };
     }
     case 'delete':
-      return { is: 'delete', key: storeKey(is.delete.key), condition: conditionFromWire(is.delete.condition) };
+      return deleteFromWire(is.delete);
     case undefined:
       throw new AppError('INVALID_ARGUMENT', 'an operation is none of get, put and delete');
   }
+}
+
+export function putOptionsFromWire({ contentType, condition, ...given }: StorePutRequest): WriteOptions {
+  return { contentType: contentTypeFromWire(contentType), condition: conditionFromWire(condition), ...tryFromWire(given) };
+}
+
+export function deleteFromWire({ key, condition, ...given }: StoreDeleteRequest): Operation {
+  return { is: 'delete', key: storeKey(key), condition: conditionFromWire(condition), ...tryFromWire(given) };
+}
+
+function tryFromWire({ writeId, retryAgeMs }: { readonly writeId: Buffer; readonly retryAgeMs: number }): WriteTry {
+  if (writeId.length === 0) return {};
+  refuse(writeIdProblem(writeId.length));
+  return { writeId, retryAgeMs };
+}
+
+export function tryToWire({ writeId, retryAgeMs }: WriteTry): { readonly writeId: Buffer; readonly retryAgeMs: number } {
+  return { writeId: writeId ?? Buffer.alloc(0), retryAgeMs: retryAgeMs ?? 0 };
 }
 
 export function operationToWire(operation: Operation): StoreOperation {
@@ -152,9 +174,9 @@ export function operationToWire(operation: Operation): StoreOperation {
     case 'get':
       return { is: { $case: 'get', get: { key } } };
     case 'put':
-      return { is: { $case: 'put', put: { key, value: operation.value, contentType: operation.contentType ?? '', condition: conditionToWire(operation.condition) } } };
+      return { is: { $case: 'put', put: { key, value: operation.value, contentType: operation.contentType ?? '', condition: conditionToWire(operation.condition), ...tryToWire(operation) } } };
     case 'delete':
-      return { is: { $case: 'delete', delete: { key, condition: conditionToWire(operation.condition) } } };
+      return { is: { $case: 'delete', delete: { key, condition: conditionToWire(operation.condition), ...tryToWire(operation) } } };
   }
 }
 

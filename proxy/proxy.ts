@@ -71,7 +71,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     maxBytesInFlight: options.maxBytesInFlight,
     limitName: '--max-bytes-in-flight',
   });
-  const store = new RoutedStore({ owners, connect: (address) => new GrpcStore(address, clock), writes: router, router, budget: router.budget, clock, timeoutMs: options.timeoutMs });
+  const store = new RoutedStore({ owners, connect: (address) => new GrpcStore(address, clock), router, budget: router.budget, clock, random, timeoutMs: options.timeoutMs });
   const stopRouting = (): void => {
     store.close();
     router.close();

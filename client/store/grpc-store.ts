@@ -4,7 +4,7 @@ import type { AskOptions, Condition, Operation, OperationAnswer, ScanPage, ScanR
 import { channelOptions } from '../../proto/channel.js';
 import { type StoreBatchResponse, StoreClient } from '../../proto/gen/kv/store.js';
 import { fromServiceError } from '../../proto/status.js';
-import { answerFromWire, conditionToWire, eventFromWire, operationToWire, outcomeFromWire, pageFromWire, scanToWire, valueFromWire, watchToWire } from '../../proto/store-wire.js';
+import { answerFromWire, conditionToWire, eventFromWire, operationToWire, outcomeFromWire, pageFromWire, scanToWire, tryToWire, valueFromWire, watchToWire } from '../../proto/store-wire.js';
 import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 
@@ -34,13 +34,13 @@ export class GrpcStore implements Store {
     }
   }
 
-  async put(key: Key, value: Buffer, { condition, contentType }: WriteOptions = {}, options: AskOptions = {}): Promise<WriteOutcome> {
-    const request = { key: keyToBytes(key), value, contentType: contentType ?? '', condition: conditionToWire(condition) };
+  async put(key: Key, value: Buffer, { condition, contentType, ...given }: WriteOptions = {}, options: AskOptions = {}): Promise<WriteOutcome> {
+    const request = { key: keyToBytes(key), value, contentType: contentType ?? '', condition: conditionToWire(condition), ...tryToWire(given) };
     return outcomeFromWire(await this.unary(options, (metadata, call, done) => this.client.put(request, metadata, call, done)));
   }
 
   async delete(key: Key, condition?: Condition, options: AskOptions = {}): Promise<WriteOutcome> {
-    const request = { key: keyToBytes(key), condition: conditionToWire(condition) };
+    const request = { key: keyToBytes(key), condition: conditionToWire(condition), ...tryToWire({}) };
     return outcomeFromWire(await this.unary(options, (metadata, call, done) => this.client.delete(request, metadata, call, done)));
   }
 

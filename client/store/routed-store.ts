@@ -21,6 +21,7 @@ import { codeOfStatus } from '../../proto/status.js';
 import { operationLength } from '../../proto/store-wire.js';
 import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
+import type { Random } from '../../runtime/random.js';
 import { endOfTurn, type Turn } from '../../runtime/turn.js';
 import type { ByteBudget } from '../budget.js';
 import { formatOwner, sameOwner, type SpanOwner, type SpanOwners } from '../owners.js';
@@ -28,6 +29,7 @@ import type { Answer } from '../pipe.js';
 import type { Router } from '../router.js';
 import type { LostOperation } from './batcher.js';
 import { isLoss, isRefusal } from './failures.js';
+import { WriteIdSource } from '../write-id.js';
 import { watchSpans } from './merged-watch.js';
 import { nextNews } from './news.js';
 import type { NodeStore } from './node-store.js';
@@ -36,15 +38,12 @@ import { NodeStores } from './nodes.js';
 export interface RoutedStoreOptions {
   readonly owners: SpanOwners;
   readonly connect: (address: string) => NodeStore;
-  /**
-   * Takes the writes that kv.KV can make as well: it sends those of unknown outcome again, which
-   * does no harm. Without it they are reported as unknown, like all others.
-   */
-  readonly writes?: Pick<Router, 'put'> | undefined;
   /** For nodes that know kv.KV and nothing more. */
   readonly router: Pick<Router, 'get' | 'put'>;
   readonly budget: ByteBudget;
   readonly clock: Clock;
+  /** For the names of writes. */
+  readonly random: Random;
   readonly turn?: Turn;
   readonly timeoutMs: number;
 }
@@ -54,16 +53,18 @@ const OPERATION_BYTES = 1024;
 /**
  * The whole store, by a map of who serves what: each key is asked of its owner, and
  * asked again where it went when ranges move. What cannot be served waits for the map
- * to change, until its deadline. A write is sent again only when the first is known
- * to have had no effect.
+ * to change, until its deadline. A write has a name, so that one of unknown outcome is
+ * sent again and made once.
  */
 export class RoutedStore implements Store {
   private readonly nodes: NodeStores;
+  private readonly ids: WriteIdSource;
   private readonly subscription: { unsubscribe(): void };
 
   constructor(private readonly options: RoutedStoreOptions) {
     const { owners, connect, clock, turn = endOfTurn } = options;
     this.nodes = new NodeStores({ connect, clock, turn });
+    this.ids = new WriteIdSource(options.random);
     this.subscription = owners.changes.subscribe(() => {
       this.nodes.keep(owners.addresses());
     });
@@ -113,10 +114,6 @@ export class RoutedStore implements Store {
     const { budget, clock } = this.options;
     const problem = keyProblem(operation.key.length) ?? (operation.is === 'put' ? valueProblem(operation.value.length) : undefined);
     if (problem !== undefined) return { is: 'failed', error: new AppError('INVALID_ARGUMENT', problem) };
-    const { writes } = this.options;
-    if (writes && operation.is !== 'get' && !operation.condition && (operation.is === 'delete' || operation.contentType === undefined)) {
-      return plainWrite(writes, operation, options);
-    }
     const bytes = OPERATION_BYTES + operationLength(operation);
     if (!budget.take(bytes)) {
       const message = `${budget.used} bytes of requests and answers are on their way, and the limit is ${budget.maxBytes}: try again later`;
@@ -136,20 +133,26 @@ export class RoutedStore implements Store {
     const { owners, clock } = this.options;
     let refusedBy: SpanOwner | undefined;
     let reason = `no node serves key ${formatKey(operation.key)} now`;
+    const writeId = operation.is === 'get' ? undefined : this.ids.next();
+    /** When the first try was sent whose outcome is unknown. */
+    let firstSentAt: number | undefined;
     for (let tries = 0, changed = true; ; tries++) {
       if (until.signal?.aborted) throw AppError.from(until.signal.reason);
       const owner = owners.find(operation.key);
       if (!owner) reason = `no node serves key ${formatKey(operation.key)} now`;
       // One that refused is asked again when the map says anything new of it, or after a while.
       else if (!changed || !refusedBy || !sameOwner(refusedBy, owner)) {
-        const answer = await this.ask(owner, operation, until.dueAt);
-        const why = whyAgain(answer, operation);
-        if (why === undefined) return settled(answer, owner);
+        const sentAt = clock.now();
+        const retryAgeMs = firstSentAt === undefined ? 0 : Math.ceil(sentAt - firstSentAt);
+        const answer = await this.ask(owner, operation.is === 'get' ? operation : { ...operation, writeId, retryAgeMs }, until.dueAt);
+        const why = whyAgain(answer);
+        if (why === undefined) return settled(answer, firstSentAt);
+        if (writeId && leavesUnknown(answer)) firstSentAt ??= sentAt;
         reason = `${formatOwner(owner)}: ${why}`;
         refusedBy = owner;
       }
       const leftMs = until.dueAt - clock.now();
-      if (leftMs <= 0) throw new AppError('DEADLINE_EXCEEDED', `waited ${until.timeoutMs} ms: ${reason}`);
+      if (leftMs <= 0) throw new AppError('DEADLINE_EXCEEDED', `waited ${until.timeoutMs} ms: ${reason}${firstSentAt === undefined ? '' : '. Whether an earlier try of the write was applied is unknown'}`);
       changed = await nextNews(owners, clock, { tries, msMax: leftMs, signal: until.signal });
     }
   }
@@ -258,40 +261,32 @@ export class RoutedStore implements Store {
 }
 
 /** Why the operation has to be asked again, of whoever serves the key then; undefined when this is the answer. */
-function whyAgain(answer: OperationAnswer | LostOperation, operation: Operation): string | undefined {
-  if (answer.is === 'lost') return answer.notApplied || operation.is === 'get' ? answer.error.message : undefined;
+function whyAgain(answer: OperationAnswer | LostOperation): string | undefined {
+  if (answer.is === 'lost') return answer.error.message;
   if (answer.is !== 'failed') return undefined;
   const error = AppError.from(answer.error);
-  const again = isRefusal(error) || (operation.is === 'get' && error.code === 'UNAVAILABLE');
-  return again ? error.message : undefined;
+  return isRefusal(error) || error.code === 'UNAVAILABLE' || error.code === 'UNKNOWN' ? error.message : undefined;
 }
 
-function settled(answer: OperationAnswer | LostOperation, owner: SpanOwner): OperationAnswer {
-  if (answer.is !== 'lost') return answer;
-  const message = `${formatOwner(owner)}: ${answer.error.message} after the write was sent: whether it was applied is unknown`;
-  return { is: 'failed', error: new AppError('UNAVAILABLE', message) };
+/** A write that may have been made, or not. */
+function leavesUnknown(answer: OperationAnswer | LostOperation): boolean {
+  if (answer.is === 'lost') return !answer.notApplied;
+  return answer.is === 'failed' && AppError.from(answer.error).code === 'UNKNOWN';
+}
+
+function settled(answer: OperationAnswer | LostOperation, firstSentAt: number | undefined): OperationAnswer {
+  if (answer.is === 'lost') return { is: 'failed', error: answer.error };
+  if (answer.is !== 'failed' || firstSentAt === undefined) return answer;
+  // It tells of this try alone.
+  const { code, message } = AppError.from(answer.error);
+  if (code === 'INVALID_ARGUMENT') return answer;
+  return { is: 'failed', error: new AppError('UNAVAILABLE', `${message}. Whether an earlier try of the write was applied is unknown`) };
 }
 
 /** What of `span` a scan still has to see once it has seen `part`, where it begins; undefined when nothing is left. */
 function behind(span: Interval, part: Interval, reverse: boolean): Interval | undefined {
   if (reverse) return part.start === span.start ? undefined : { start: span.start, end: part.start };
   return part.end === span.end ? undefined : { start: part.end, end: span.end };
-}
-
-/** As kv.KV makes it. */
-function plainWrite(router: Pick<Router, 'put'>, operation: Exclude<Operation, { is: 'get' }>, { signal, timeoutMs }: AskOptions): Promise<OperationAnswer> {
-  return new Promise((resolve) => {
-    const cancel = (): void => {
-      ticket?.cancel();
-      resolve({ is: 'failed', error: AppError.from(signal?.reason) });
-    };
-    const ticket = router.put(keyToBytes(operation.key), operation.is === 'put' ? operation.value : undefined, timeoutMs, (answer) => {
-      signal?.removeEventListener('abort', cancel);
-      resolve(answer.code === 0 ? { is: 'written', outcome: { applied: true, position: { epoch: answer.epoch, offset: answer.offset } } } : plainFailure(answer));
-    });
-    if (signal?.aborted) cancel();
-    else signal?.addEventListener('abort', cancel, { once: true });
-  });
 }
 
 function plainFailure(answer: Answer): OperationAnswer {

@@ -26,6 +26,8 @@ export interface LocalStoreDeps {
   readonly storage: Storage;
   readonly data: KeyValues;
   readonly log: LogRetention;
+  /** The monotonic clock. */
+  readonly now: () => number;
   /** Lets waiting requests go between two pages. */
   readonly yieldTurn: () => Promise<void>;
 }
@@ -40,60 +42,66 @@ export class LocalStore implements Store {
     return this.deps.data.value(keyToBytes(key));
   }
 
-  put(key: Key, value: Buffer, { condition, contentType }: WriteOptions = {}): Promise<WriteOutcome> {
-    return this.write(key, value, condition, contentType);
+  put(key: Key, value: Buffer, write: WriteOptions = {}): Promise<WriteOutcome> {
+    return this.write(key, value, write);
   }
 
   delete(key: Key, condition?: Condition): Promise<WriteOutcome> {
-    return this.write(key, undefined, condition, undefined);
+    return this.write(key, undefined, { condition });
   }
 
-  private write(name: Key, value: Buffer | undefined, condition: Condition | undefined, contentType: string | undefined): Promise<WriteOutcome> {
-    const { data } = this.deps;
-    const key = keyToBytes(name);
+  private write(name: Key, value: Buffer | undefined, { condition, contentType, writeId, retryAgeMs }: WriteOptions): Promise<WriteOutcome> {
+    const { data, now } = this.deps;
+    const write = { key: keyToBytes(name), value, contentType, writeId, firstSentAt: retryAgeMs ? now() - retryAgeMs : undefined };
     return new Promise((resolve, reject) => {
       if (condition) {
-        data.putIf({ key, value, contentType, condition }, (error, outcome) => {
+        data.putIf({ ...write, condition }, (error, outcome) => {
           if (error) reject(error);
           else resolve(outcome);
         });
         return;
       }
       data.put(
-        key,
+        write.key,
         value,
         (error, { epoch, offset }) => {
           if (error) reject(error);
           else resolve({ applied: true, position: { epoch, offset } });
         },
-        { contentType },
+        write,
       );
     });
   }
 
-  /** All writes of a batch share what goes to the disk. */
-  batch(operations: readonly Operation[]): Promise<OperationAnswer[]> {
+  /** All writes of a batch share what goes to the disk; reads are made one by one, so that no more is read than the answer holds. */
+  async batch(operations: readonly Operation[]): Promise<OperationAnswer[]> {
+    const writes = operations.map((operation) => (operation.is === 'get' ? undefined : this.written(operation)));
+    const answers: OperationAnswer[] = [];
     let bytes = 0;
-    return Promise.all(
-      operations.map(async (operation): Promise<OperationAnswer> => {
-        try {
-          switch (operation.is) {
-            case 'get': {
-              const value = await this.deps.data.value(keyToBytes(operation.key));
-              if (bytes > BATCH_ANSWER_BYTES_MAX) throw new AppError('RESOURCE_EXHAUSTED', `the values before this one fill the answer of ${BATCH_ANSWER_BYTES_MAX} bytes: ask for it in another batch`);
-              bytes += value?.value.length ?? 0;
-              return value ? { is: 'value', value } : { is: 'absent' };
-            }
-            case 'put':
-              return { is: 'written', outcome: await this.put(operation.key, operation.value, operation) };
-            case 'delete':
-              return { is: 'written', outcome: await this.delete(operation.key, operation.condition) };
-          }
-        } catch (thrown) {
-          return { is: 'failed', error: AppError.from(thrown) };
-        }
-      }),
-    );
+    for (const [i, operation] of operations.entries()) {
+      const answer = await (operation.is === 'get' ? this.found(operation.key, bytes) : (writes[i] as Promise<OperationAnswer>));
+      if (answer.is === 'value') bytes += answer.value.value.length;
+      answers.push(answer);
+    }
+    return answers;
+  }
+
+  private async written(operation: Exclude<Operation, { is: 'get' }>): Promise<OperationAnswer> {
+    try {
+      return { is: 'written', outcome: await this.write(operation.key, operation.is === 'put' ? operation.value : undefined, operation) };
+    } catch (thrown) {
+      return { is: 'failed', error: AppError.from(thrown) };
+    }
+  }
+
+  private async found(key: Key, bytesBefore: number): Promise<OperationAnswer> {
+    try {
+      if (bytesBefore > BATCH_ANSWER_BYTES_MAX) throw new AppError('RESOURCE_EXHAUSTED', `the values before this one fill the answer of ${BATCH_ANSWER_BYTES_MAX} bytes: ask for it in another batch`);
+      const value = await this.get(key);
+      return value ? { is: 'value', value } : { is: 'absent' };
+    } catch (thrown) {
+      return { is: 'failed', error: AppError.from(thrown) };
+    }
   }
 
   async *scan(request: ScanRequest, { signal }: AskOptions = {}): AsyncGenerator<ScanPage, void, undefined> {

@@ -92,7 +92,7 @@ export class Elsewhere {
     const mirror = new Mirror({ nodes, connect: grpcRanges({ clock, logger }), clock, random, logger });
     const owners = new MirroredOwners(mirror, nodes);
     const connect = (address: string): GrpcStore => new GrpcStore(address, clock);
-    const store = new RoutedStore({ owners, connect, router: NO_PLAIN_NODES, budget: new ByteBudget(BYTES_IN_FLIGHT_MAX), clock, timeoutMs: TIMEOUT_MS });
+    const store = new RoutedStore({ owners, connect, router: NO_PLAIN_NODES, budget: new ByteBudget(BYTES_IN_FLIGHT_MAX), clock, random, timeoutMs: TIMEOUT_MS });
     return { mirror, owners, store };
   }
 
