@@ -18,7 +18,10 @@ import { type Sight, isActive, look } from './sight.js';
 export function failOver(draft: Draft, id: RangeId): void {
   const range = draft.range(id);
   const loss = findLoss(draft, range);
-  if (!loss) return;
+  if (!loss) {
+    goOnWithoutParents(draft, range);
+    return;
+  }
   const successor = findSuccessor(draft, range, loss.lost);
   if (!successor) return;
   const before = primaryOf(range);
@@ -33,6 +36,34 @@ export function failOver(draft: Draft, id: RangeId): void {
   draft.mark(id, successor.index, { promote: true, relieves: undefined, failed: undefined, outdated: false });
   if (range.since > 0) passByParents(draft, range);
   draft.notice(id, `R${id} fails over from ${loss.lost.node} to ${successor.node}: ${loss.because}`);
+}
+
+/**
+ * A child is to take over from copies of its parents that are lost meanwhile. What it
+ * was made from, where it is, was in sync with them: that is enough.
+ */
+function goOnWithoutParents(draft: Draft, child: RangeRecord): void {
+  const primary = primaryOf(child);
+  if (child.since === 0 || !primary || primary.promote) return;
+  const sight = look(draft.world.roster, child, primary);
+  const report = followerReport(draft, child, primary);
+  if (isActive(sight) || !report || !canTakeOver(primary, report)) return;
+  const because = child.parents.map((id) => whyHolderLost(draft, id, primary)).find((reason) => reason !== undefined);
+  if (because === undefined || !isMadeFromMembers(draft, child, primary)) return;
+  bumpTogether(draft, child.id);
+  const { epoch } = draft.range(child.id);
+  draft.decide({ ...draft.range(child.id), fork: epoch });
+  draft.mark(child.id, primary.index, { promote: true, failed: undefined });
+  passByParents(draft, child);
+  draft.notice(child.id, `R${child.id} goes on from the copies on ${primary.node}: ${because}`);
+}
+
+function whyHolderLost(draft: Draft, parent: RangeId, child: PlacementRecord): string | undefined {
+  const range = draft.get(parent);
+  const holder = range?.state === 'Subsuming' ? placementAt(range, range.holder) : undefined;
+  if (!range || !holder || holder.node === child.node) return undefined;
+  const sight = look(draft.world.roster, range, holder);
+  return sight.kind === 'gone' ? sight.because : undefined;
 }
 
 /** A child's copy makes the write token, so what is left of it with the parents counts for nothing. */

@@ -122,10 +122,11 @@ export function activateFailure(draft: Draft, family: Family): ChildFailure | un
  */
 export function takeBack(draft: Draft, family: Family, abort: string | undefined, failed?: ChildFailure): void {
   const epoch = nextEpoch(draft, family);
+  const tookWrites = family.children.some((id) => mayHaveAcknowledged(draft.range(id)));
   for (const id of family.parents) {
     const parent = draft.range(id);
-    // Its other copies lack what the children took meanwhile.
-    const since = parent.primary === undefined && parent.insync.length > 1 ? epoch : parent.since;
+    // Its other copies lack what the children took meanwhile, if they took anything.
+    const since = parent.primary === undefined && parent.insync.length > 1 && tookWrites ? epoch : parent.since;
     draft.decide({
       ...parent,
       since,
@@ -145,6 +146,11 @@ export function takeBack(draft: Draft, family: Family, abort: string | undefined
     draft.avoid(failed.id, failed.placement.node);
     draft.mark(failed.id, failed.placement.index, { failed: failed.because });
   }
+}
+
+/** It was told to be active, and no follower was needed for what it acknowledged, or may be there. */
+function mayHaveAcknowledged(child: RangeRecord): boolean {
+  return child.primary !== undefined && (child.since === 0 || child.followed);
 }
 
 /** Once the parents are active again, what was given up holds nothing any more. */
