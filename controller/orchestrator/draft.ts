@@ -109,6 +109,12 @@ export class Draft implements KeyspaceView {
     this.steps.push({ range: id, placement: before, from: before.state, to });
   }
 
+  /** No longer wanted. One whose node was last heard to serve it, and is passed by, is not to serve first. */
+  drop(id: RangeId, index: number): void {
+    if (this.placement(id, index).state === 'Active') this.become(id, index, 'Inactive', 'decided');
+    this.become(id, index, 'Dropped', 'decided');
+  }
+
   removed(id: RangeId, index: number): void {
     const before = this.placement(id, index);
     this.note(withoutPlacement(this.range(id), index));

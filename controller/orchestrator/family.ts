@@ -158,7 +158,7 @@ export function dropGivenUp(draft: Draft, family: Family): void {
   if (!family.parents.every((id) => isServedAgain(draft, id))) return;
   for (const id of family.children) {
     for (const placement of draft.range(id).placements) {
-      if (placement.failed !== undefined && placement.state !== 'Dropped') draft.become(id, placement.index, 'Dropped', 'decided');
+      if (placement.failed !== undefined && placement.state !== 'Dropped') draft.drop(id, placement.index);
     }
   }
 }
@@ -169,7 +169,7 @@ export function finishAbort(draft: Draft, family: Family): void {
   if (!family.parents.every((id) => isServedAgain(draft, id))) return;
   for (const id of family.children) {
     for (const placement of draft.range(id).placements) {
-      if (placement.state !== 'Dropped') draft.become(id, placement.index, 'Dropped', 'decided');
+      if (placement.state !== 'Dropped') draft.drop(id, placement.index);
     }
     draft.bump(id);
     draft.becomeRange(id, 'Obsolete');
@@ -186,7 +186,7 @@ export function finishWhenServed(draft: Draft, family: Family): boolean {
   if (!family.children.every((id) => isServed(draft, id))) return false;
   for (const id of family.parents) {
     for (const placement of draft.range(id).placements) {
-      if (placement.state !== 'Dropped') draft.become(id, placement.index, 'Dropped', 'decided');
+      if (placement.state !== 'Dropped') draft.drop(id, placement.index);
     }
     draft.decide({ ...draft.range(id), primary: undefined, insync: [], abort: undefined, rounds: 0 });
     draft.becomeRange(id, 'Obsolete');

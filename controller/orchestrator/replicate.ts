@@ -54,7 +54,7 @@ function whyUseless(draft: Draft, range: RangeRecord, placement: PlacementRecord
 export function dropCopy(draft: Draft, id: RangeId, placement: PlacementRecord): void {
   draft.bump(id);
   if (isInSync(draft.range(id), placement)) draft.setInSync(id, draft.range(id).insync.filter((i) => i !== placement.index));
-  draft.become(id, placement.index, 'Dropped', 'decided');
+  draft.drop(id, placement.index);
 }
 
 /** With enough copies in sync and alive, the others are not needed. */
