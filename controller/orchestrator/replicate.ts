@@ -85,7 +85,7 @@ function makeMissing(draft: Draft, id: RangeId): void {
   const present = 1 + followers(range).filter((p) => keepsItsPlace(draft, range, p)).length;
   for (let missing = tuning.replicas - present; missing > 0; missing -= 1) {
     if (!draft.mayRepair(id)) {
-      draft.wait(id, `${copies(missing)} missing, and its turn comes: copies of ${tuning.repairsMax} other ranges are being made`);
+      draft.wait(id, `${copies(missing)} missing, to be made in turn (--repair-concurrency ${tuning.repairsMax})`);
       return;
     }
     const choice = chooseIn(draft, draft.range(id));
