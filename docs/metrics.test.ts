@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { Keyspace } from '../controller/keyspace/keyspace.js';
 import { prometheusObserver, registerGauges } from '../controller/metrics.js';
 import { EMPTY_ROSTER } from '../controller/roster/roster.js';
+import { httpObserver } from '../gateway/metrics.js';
 import { commandMetrics, registerNodeMetrics } from '../node/metrics.js';
 import { GET, PUT } from '../proto/kv-codec.js';
 import { registerRouterMetrics } from '../proxy/metrics.js';
@@ -25,6 +26,7 @@ const SOURCES: Readonly<Record<string, () => Registry>> = {
   'node/metrics.ts': () => {
     const registry = new Registry();
     new RequestMetrics('keyranger_node', METHODS).register(registry);
+    httpObserver(registry, 'keyranger_node');
     commandMetrics(registry);
     registerNodeMetrics(registry, { rangelet: { info: () => ({ ranges: [] }) }, queue: { pendingBytes: 0 }, writeIds: { size: 0, repeated: 0 }, copies: { all: () => [] }, verify: { verifier: { totals: { keys: 0, differences: 0 } } } } as never);
     return registry;
@@ -32,6 +34,7 @@ const SOURCES: Readonly<Record<string, () => Registry>> = {
   'proxy/metrics.ts': () => {
     const registry = new Registry();
     new RequestMetrics('keyranger_proxy', METHODS).register(registry);
+    httpObserver(registry, 'keyranger_proxy');
     const stats = { inFlight: 0, held: 0, bytesInFlight: 0, nodes: 0, holds: {}, shed: 0, repeated: 0 };
     registerRouterMetrics(registry, { stats: () => stats } as never, { current: { owners: [] } } as never);
     return registry;

@@ -160,6 +160,14 @@ describe('a value over HTTP', () => {
 });
 
 describe('what else is answered', () => {
+  it('is counted', async () => {
+    const seen: string[] = [];
+    const door = await open({ observe: (method, status) => seen.push(`${method} ${status}`) });
+    await door.ask('PUT', '/kv/k', { body: 'x' });
+    await door.ask('GET', '/kv/none');
+    await expect.poll(() => seen).toEqual(['PUT 200', 'GET 404']);
+  });
+
   it('tells the role, the status, and the API', async () => {
     const door = await open();
     expect(JSON.parse((await door.ask('GET', '/role')).body)).toEqual({ role: 'primary' });

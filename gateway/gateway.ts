@@ -41,6 +41,8 @@ export interface GatewayOptions {
   /** Aborted when the server closes: listings end then. */
   readonly closing: () => AbortSignal;
   readonly version: string;
+  /** Told of each answer that was sent. */
+  readonly observe?: (method: string, status: number) => void;
 }
 
 /** What a refused client may still send before its connection is closed: so much, and for so long. */
@@ -107,6 +109,9 @@ export class Gateway {
 
   private async answer(routes: readonly Route[], request: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController();
+    response.once('finish', () => {
+      this.options.observe?.(request.method ?? '', response.statusCode);
+    });
     response.once('close', () => {
       if (!response.writableFinished) gone.abort(new AppError('CANCELLED', 'the client hung up'));
     });

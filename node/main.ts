@@ -1,6 +1,7 @@
 import { parseCoordination } from '../coordination/choose.js';
 import type { Discovery } from '../coordination/interfaces.js';
 import { openDiscovery } from '../coordination/open.js';
+import { httpObserver } from '../gateway/metrics.js';
 import { defaultIdent } from '../model/range.js';
 import { GET, PUT } from '../proto/kv-codec.js';
 import { addStoreService } from '../proto/store-server.js';
@@ -108,7 +109,7 @@ async function start(ctx: MainContext): Promise<Running> {
   const known: { discovery?: Discovery } = {};
   const elsewhere = new Elsewhere({ nodes: () => known.discovery?.watch('node'), address, clock, random, logger });
   let closing = new AbortController().signal;
-  const gateway = nodeGateway(node, elsewhere, { clock, logger, closing: () => closing, version: readVersion() });
+  const gateway = nodeGateway(node, elsewhere, { clock, logger, closing: () => closing, version: readVersion(), observe: httpObserver(metrics, 'keyranger_node') });
   const server = await listen({
     listen: { host, port },
     logger,

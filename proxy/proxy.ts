@@ -6,6 +6,7 @@ import { RoutedStore } from '../client/store/routed-store.js';
 import { grpcTransports } from '../client/transport.js';
 import type { Discovery } from '../coordination/interfaces.js';
 import { Gateway } from '../gateway/gateway.js';
+import { httpObserver } from '../gateway/metrics.js';
 import { defaultIdent } from '../model/range.js';
 import { GET, PUT } from '../proto/kv-codec.js';
 import { Mirror } from '../rangelet/mirror.js';
@@ -123,6 +124,7 @@ async function startServers(options: ProxyOptions, { router, store, mirror }: { 
     logger,
     closing: () => closing,
     version: readVersion(),
+    observe: httpObserver(metrics, 'keyranger_proxy'),
   });
   const server = await listen({
     listen: options.listen,

@@ -10,7 +10,7 @@ import type { Elsewhere } from './elsewhere.js';
 const BYTES_IN_FLIGHT_MAX = 64 * 1024 * 1024;
 
 /** HTTP on a node: it answers for the keys that it has, and knows where the others are. */
-export function nodeGateway(node: KvNode, elsewhere: Elsewhere, options: Pick<GatewayOptions, 'clock' | 'logger' | 'closing' | 'version'>): Gateway {
+export function nodeGateway(node: KvNode, elsewhere: Elsewhere, options: Pick<GatewayOptions, 'clock' | 'logger' | 'closing' | 'version' | 'observe'>): Gateway {
   return new Gateway({
     ...options,
     store: withListings(node.store, elsewhere),
