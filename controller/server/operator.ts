@@ -48,7 +48,7 @@ export function operatorHandlers(controller: Controller, clock: Clock, connect: 
       const done = await controller.adjust((world) => planReset(world, { range, acceptDataLoss: request.acceptDataLoss }));
       return { lost: done.description };
     },
-    verify: (call, { signal }) => verifyRanges(controller, connect, call, signal),
+    verify: (call, { signal }) => verifyRanges(controller, { clock, connect }, call, signal),
     status: () => Promise.resolve(statusToWire(controller, undefined)),
     watch: (call, { signal }) => watch(controller, clock, call, signal),
   };

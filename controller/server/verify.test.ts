@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { VerifyReport } from '../../proto/gen/ranger/types.js';
 import { AppError } from '../../runtime/errors.js';
+import { ManualClock } from '../../test/cluster/manual-clock.js';
 import type { Controller } from '../controller.js';
 import { Keyspace } from '../keyspace/keyspace.js';
 import { newPlacement, newRange } from '../keyspace/record.js';
@@ -28,15 +29,27 @@ describe('verify', () => {
     },
   });
 
-  async function verify(range: bigint): Promise<string[]> {
+  async function verify(range: bigint, meanwhile?: (controller: { keyspace: Keyspace }) => void): Promise<string[]> {
     asked.length = 0;
     closed = 0;
     let roster = updates.settled(EMPTY_ROSTER);
     for (const ident of ['5200', '5201']) roster = updates.discovered(roster, { ident, address: `localhost:${ident}`, incarnation: 'a' }, 0);
-    const keyspace = new Keyspace([active(1, '5200'), active(2, '5201'), active(3, '5299'), newRange(meta(4), { established: true }), { ...active(5, '5200'), state: 'Obsolete', children: [1, 2] }]);
+    const keyspace = new Keyspace([active(1, '5200'), active(2, '5201'), active(3, '5299'), newRange(meta(4), { established: true }), { ...active(5, '5200'), state: 'Obsolete', children: [1, 2] }, newRange(meta(8), {})]);
     const reports: VerifyReport[] = [];
     const call = { request: { range }, cancelled: false, write: (report: VerifyReport) => reports.push(report), end: () => undefined };
-    await verifyRanges({ keyspace, roster } as unknown as Controller, connect, call as unknown as VerifyCall, new AbortController().signal);
+    const clock = new ManualClock();
+    const controller = { keyspace, roster };
+    const over = { is: false };
+    const verifying = verifyRanges(controller as unknown as Controller, { clock, connect }, call as unknown as VerifyCall, new AbortController().signal).finally(() => {
+      over.is = true;
+    });
+    verifying.catch(() => undefined);
+    for (let ms = 0; ms < 60_000 && !over.is; ms += 250) {
+      await new Promise(setImmediate);
+      if (meanwhile && ms === 1_000) meanwhile(controller);
+      await clock.advance(250);
+    }
+    await verifying;
     return reports.map((report) => `R${report.range}: ${report.problem === '' ? 'compared' : report.problem}`);
   }
 
@@ -47,8 +60,23 @@ describe('verify', () => {
       'R3: 5299, which has its primary, is not registered',
       'R4: it is active nowhere at the moment',
     ]);
-    expect(asked).toEqual(['R1 at localhost:5200', 'R2 at localhost:5201']);
-    expect(closed).toBe(2);
+    expect([...new Set(asked)]).toEqual(['R1 at localhost:5200', 'R2 at localhost:5201']);
+    expect(closed).toBe(asked.length);
+  });
+
+  it('goes on with the ranges that took over from one meanwhile', async () => {
+    const split = (controller: { keyspace: Keyspace }): void => {
+      controller.keyspace = new Keyspace([{ ...active(2, '5201'), state: 'Obsolete', children: [6, 7] }, active(6, '5200'), active(7, '5201')]);
+    };
+    expect(await verify(2n, split)).toEqual(['R6: compared', 'R7: compared']);
+  });
+
+  it('waits for one that is nowhere active for a moment, and asks for nothing that has no keys of its own yet', async () => {
+    const activate = (controller: { keyspace: Keyspace }): void => {
+      controller.keyspace = new Keyspace([active(4, '5200')]);
+    };
+    expect(await verify(4n, activate)).toEqual(['R4: compared']);
+    expect(await verify(8n)).toEqual([]);
   });
 
   it('asks for one range, if there is such a one', async () => {

@@ -5,27 +5,59 @@ import { rangeIdFromWire, rangeIdToWire } from '../../proto/convert.js';
 import { VerifyService } from '../../proto/gen/kv/verify.js';
 import type { VerifyOrder } from '../../proto/gen/ranger/controller.js';
 import type { VerifyReport } from '../../proto/gen/ranger/types.js';
+import { type Clock, sleep } from '../../runtime/clock.js';
 import { AppError, messageOf } from '../../runtime/errors.js';
 import type { Controller } from '../controller.js';
 import { type RangeRecord, primaryOf } from '../keyspace/record.js';
 import type { Peer, PeerMethod } from './peer.js';
 
+export interface VerifyDeps {
+  readonly clock: Clock;
+  /** To nodes. */
+  readonly connect: (address: string) => Peer;
+}
+
+/** How long a range that is not active where it should be is waited for. */
+const PATIENCE_MS = 10_000;
+const AGAIN_MS = 250;
+
 export type VerifyCall = grpc.ServerWritableStream<VerifyOrder, VerifyReport>;
 
 /** Has the copies of one range compared, or those of all ranges one after the other, each by its primary, and passes on what these tell. */
-export async function verifyRanges(controller: Controller, connect: (address: string) => Peer, call: VerifyCall, signal: AbortSignal): Promise<void> {
-  for (const id of rangesOf(controller, call.request)) {
-    const report = (message: unknown): void => {
-      if (!call.cancelled) call.write(message as VerifyReport);
-    };
-    try {
-      await verifyRange(controller, connect, id, report, signal);
-    } catch (thrown) {
-      if (signal.aborted) return;
-      report(failed(id, messageOf(thrown)));
-    }
+export async function verifyRanges(controller: Controller, deps: VerifyDeps, call: VerifyCall, signal: AbortSignal): Promise<void> {
+  const report = (message: unknown): void => {
+    if (!call.cancelled) call.write(message as VerifyReport);
+  };
+  const ids = rangesOf(controller, call.request);
+  // Those that take over from a range meanwhile are put behind it.
+  for (const id of ids) {
+    const instead = await verifyRange(controller, deps, id, report, signal);
+    if (signal.aborted) return;
+    ids.push(...instead.filter((other) => !ids.includes(other)));
   }
   call.end();
+}
+
+/** Tries until it begins: a range that is being moved, split or joined is back in a moment. Answers which ranges took over from it. */
+async function verifyRange(controller: Controller, { clock, connect }: VerifyDeps, id: RangeId, report: (message: unknown) => void, signal: AbortSignal): Promise<readonly RangeId[]> {
+  const untilMs = clock.now() + PATIENCE_MS;
+  for (;;) {
+    const record = controller.keyspace.get(id);
+    if (!record || record.state === 'Obsolete') return record?.children ?? [];
+    // Its keys are its parents' still.
+    if (!record.established) return [];
+    try {
+      await askPrimary(controller, connect, record, report, signal);
+      return [];
+    } catch (thrown) {
+      if (signal.aborted) return [];
+      if (clock.now() >= untilMs) {
+        report(failed(id, messageOf(thrown)));
+        return [];
+      }
+    }
+    await sleep(clock, AGAIN_MS, signal).catch(() => undefined);
+  }
 }
 
 function rangesOf({ keyspace }: Controller, { range }: VerifyOrder): RangeId[] {
@@ -37,18 +69,18 @@ function rangesOf({ keyspace }: Controller, { range }: VerifyOrder): RangeId[] {
   return [id];
 }
 
-async function verifyRange(controller: Controller, connect: (address: string) => Peer, id: RangeId, report: (message: unknown) => void, signal: AbortSignal): Promise<void> {
-  const peer = connect(addressOf(controller, controller.keyspace.get(id)));
+async function askPrimary(controller: Controller, connect: VerifyDeps['connect'], range: RangeRecord, report: (message: unknown) => void, signal: AbortSignal): Promise<void> {
+  const peer = connect(addressOf(controller, range));
   try {
     const method = VerifyService.run as unknown as PeerMethod;
-    await peer.stream(method, { range: rangeIdToWire(id) }, { metadata: new Metadata(), deadline: Infinity, signal }, report);
+    await peer.stream(method, { range: rangeIdToWire(range.id) }, { metadata: new Metadata(), deadline: Infinity, signal }, report);
   } finally {
     peer.close();
   }
 }
 
-function addressOf({ roster }: Controller, range: RangeRecord | undefined): string {
-  const primary = range && primaryOf(range);
+function addressOf({ roster }: Controller, range: RangeRecord): string {
+  const primary = primaryOf(range);
   if (!primary) throw new AppError('UNAVAILABLE', 'it is active nowhere at the moment');
   const node = roster.nodes.get(primary.node);
   if (!node) throw new AppError('UNAVAILABLE', `${primary.node}, which has its primary, is not registered`);
