@@ -44,18 +44,24 @@ export function failOver(draft: Draft, id: RangeId): void {
  */
 function goOnWithoutParents(draft: Draft, child: RangeRecord): void {
   const primary = primaryOf(child);
-  if (child.since === 0 || !primary || primary.promote) return;
-  const sight = look(draft.world.roster, child, primary);
-  const report = followerReport(draft, child, primary);
-  if (isActive(sight) || !report || !canTakeOver(primary, report)) return;
+  if (child.since === 0 || !primary || primary.promote || isActive(look(draft.world.roster, child, primary))) return;
   const because = child.parents.map((id) => whyHolderLost(draft, id, primary)).find((reason) => reason !== undefined);
-  if (because === undefined || !isMadeFromMembers(draft, child, primary)) return;
+  const successor = [primary, ...others(child, primary)].find((placement) => {
+    const report = followerReport(draft, child, placement);
+    return report !== undefined && canTakeOver(placement, report) && isMadeFromMembers(draft, child, placement);
+  });
+  if (because === undefined || !successor) return;
   bumpTogether(draft, child.id);
   const { epoch } = draft.range(child.id);
-  draft.decide({ ...draft.range(child.id), fork: epoch });
-  draft.mark(child.id, primary.index, { promote: true, failed: undefined });
+  if (successor !== primary) {
+    draft.mark(child.id, primary.index, { outdated: true });
+    if (primary.state === 'Active') draft.become(child.id, primary.index, 'Inactive', 'decided');
+  }
+  const insync = child.insync.filter((i) => i === successor.index || i !== primary.index);
+  draft.decide({ ...withPrimary(draft.range(child.id), successor.index, insync), fork: epoch });
+  draft.mark(child.id, successor.index, { promote: true, failed: undefined, outdated: false });
   passByParents(draft, child);
-  draft.notice(child.id, `R${child.id} goes on from the copies on ${primary.node}: ${because}`);
+  draft.notice(child.id, `R${child.id} goes on from the copy on ${successor.node}: ${because}`);
 }
 
 function whyHolderLost(draft: Draft, parent: RangeId, child: PlacementRecord): string | undefined {
