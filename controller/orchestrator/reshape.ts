@@ -1,5 +1,5 @@
 import type { RangeId } from '../../model/range.js';
-import { type PlacementRecord, type RangeRecord, isInSync, isWanted, placementAt, primaryOf } from '../keyspace/record.js';
+import { type RangeRecord, isWanted, placementAt, primaryOf } from '../keyspace/record.js';
 import type { Draft } from './draft.js';
 import { type Family, bumpTogether } from './epochs.js';
 import { activateFailure, deactivateFailure, finishAbort, finishWhenServed, handOverWhenReady, isAborting, isHandedOver, leadOf, readyCopies, takeBack } from './family.js';
@@ -89,8 +89,8 @@ function advance(draft: Draft, family: Family): void {
     return loss ? [{ id, because: loss.because }] : [];
   });
   const [first] = lost;
-  if (!first || lost.every(({ id }) => hasFollower(draft, draft.range(id)))) return;
-  if (family.children.every((id) => hasAcknowledgedNothing(draft, draft.range(id)))) recallFromNothing(draft, family, first.because);
+  if (!first) return;
+  if (family.children.every((id) => hasAcknowledgedNothing(draft.range(id)))) recallFromNothing(draft, family, first.because);
 }
 
 /** The parents' primaries are there to have back what the children took. */
@@ -136,22 +136,9 @@ function activateRefusal(draft: Draft, family: Family): string | undefined {
   return hasOthers && (sight.kind !== 'here' || !sight.reachable || failed.placement.promote) ? undefined : failed.because;
 }
 
-/** A write is acknowledged when all members have it: if one of them never followed, none was. */
-function hasAcknowledgedNothing(draft: Draft, child: RangeRecord): boolean {
-  if (child.since === 0 || child.insync.length < 2) return false;
-  if (!child.followed) return true;
-  return child.placements.some((p) => isInSync(child, p) && p.index !== child.primary && followedSince(draft, child, p) === false);
-}
-
-/** Whether the copy has something of the child's log; undefined when its node cannot be heard. */
-function followedSince(draft: Draft, child: RangeRecord, placement: PlacementRecord): boolean | undefined {
-  const sight = look(draft.world.roster, child, placement);
-  if (sight.kind !== 'here' || !sight.reachable || !sight.report?.replica) return undefined;
-  return sight.report.replica.logEpoch >= child.since;
-}
-
-function hasFollower(draft: Draft, child: RangeRecord): boolean {
-  return child.placements.some((p) => isInSync(child, p) && p.index !== child.primary && followedSince(draft, child, p) === true);
+/** Its copies follow it only once it is persisted that they may. What they report is no proof: it may be older than what they acknowledged. */
+function hasAcknowledgedNothing(child: RangeRecord): boolean {
+  return child.since > 0 && child.insync.length > 1 && !child.followed;
 }
 
 /**
