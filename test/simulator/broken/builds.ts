@@ -2,30 +2,13 @@ import { type Loss } from '../../../client/pipe.js';
 import { Router } from '../../../client/router.js';
 import type { RoutedRequest } from '../../../client/request.js';
 import type { Change } from '../../../coordination/interfaces.js';
-import type { KvRangeService } from '../../../node/range/service.js';
 import type { Copy } from '../../../node/range/copy.js';
 import type { Storage } from '../../../node/storage/storage.js';
 import { seededRandom } from '../../../runtime/random.js';
-import { type Build, SOUND } from '../build.js';
+import type { Build } from '../build.js';
+import { broken, inside, serviceOf } from './broken.js';
 
-/*
- * Each of these has one fault that somebody might make, put in from outside: the
- * programs themselves have no switches for it. The simulator must notice every one.
- */
-
-/** What a fault replaces is private to the class it is in. */
-type Private = Record<string, unknown>;
 type HandsOver = (copy: Copy, epoch: number) => Promise<unknown>;
-const inside = (object: object): Private => object as Private;
-const serviceOf = (node: object): KvRangeService => inside(node)['service'] as KvRangeService;
-
-export interface BrokenBuild {
-  readonly build: Build;
-  /** The invariants that it may be caught by. */
-  readonly breaks: readonly number[];
-}
-
-const broken = (name: string, breaks: readonly number[], fault: Partial<Build>): BrokenBuild => ({ build: { ...SOUND, ...fault, name }, breaks });
 
 export const acknowledgesBeforeDurable = broken('a node acknowledges writes before they are on its disk', [3, 4], {
   storage: (storage) => changed(storage, 'commit', (commit) => {

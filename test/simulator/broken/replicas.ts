@@ -1,0 +1,61 @@
+import type { Copy } from '../../../node/range/copy.js';
+import type { Replication } from '../../../node/range/replication.js';
+import type { Storage } from '../../../node/storage/storage.js';
+import { keyFromBytes } from '../../../model/key.js';
+import { type Private, broken, inside, serviceOf } from './broken.js';
+
+/* Faults that only a range with several copies can have. */
+
+export const commitsAlone = broken('a primary acknowledges before every copy in sync has it', [3, 4], {
+  node: (node) => {
+    const replicas = inside(inside(serviceOf(node))['deps'] as object)['replicas'] as { install: (copy: Copy) => void };
+    const install = replicas.install.bind(replicas);
+    replicas.install = (copy) => {
+      install(copy);
+      const { replication } = copy as { replication: Replication | undefined };
+      if (!replication) return;
+      replication.advance = (durable) => {
+        const went = durable > replication.committed;
+        replication.committed = Math.max(replication.committed, durable);
+        return went;
+      };
+    };
+  },
+});
+
+export const countsLeasesFromTheAnswer = broken('a primary counts a lease from when it was granted, not from when it was asked for', [1, 3], {
+  source: (source) => {
+    const fields = inside(source) as { leases: Map<number, number>; deps: { clock: { now(): number } } };
+    fields.leases = new (class extends Map<number, number> {
+      override get(id: number): number | undefined {
+        return this.has(id) ? fields.deps.clock.now() : undefined;
+      }
+    })();
+    return source;
+  },
+});
+
+export const cutsAtItsCommitPoint = broken('a copy that becomes primary cuts off what it does not know to be committed', [3, 4], {
+  node: (node) => {
+    const service = inside(serviceOf(node)) as Private & { beginPromotion: (copy: Copy, ...rest: unknown[]) => Promise<void>; deps: { storage: Storage } };
+    const begin = service.beginPromotion.bind(serviceOf(node));
+    service.beginPromotion = async (copy, ...rest) => {
+      await begin(copy, ...rest);
+      const { storage } = service.deps;
+      const { id } = copy.meta;
+      const after = copy.follower.committed;
+      const removeKeys = storage.readLog(id, after, 1_000_000).map(({ key }) => keyFromBytes(key));
+      await storage.commit({ cuts: [{ range: id, after }], removeKeys });
+    };
+  },
+});
+
+export const takesAStrangerIn = broken('a node with an empty disk says that it is the one it was', [3, 4, 8], {
+  storage: (storage) => new Proxy(storage, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(target, name);
+      if (name === 'incarnation') return String(value).replace(/-disk.*/, '-disk');
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  }),
+});
