@@ -59,6 +59,12 @@ export function handOverWhenReady(draft: Draft, family: Family): void {
     draft.wait(waitingFor, 'is to be active before its children take over');
     return;
   }
+  const unsettled = family.parents.find((id) => draft.range(id).since > 0);
+  if (unsettled !== undefined) {
+    // What is made from copies that lack something would lack it too.
+    draft.wait(unsettled, 'its copies are to follow it again before its children take over');
+    return;
+  }
   const epoch = nextEpoch(draft, family);
   for (const id of family.children) {
     const child = draft.range(id);

@@ -30,7 +30,9 @@ export function reshape(draft: Draft, family: Family): void {
   if (isHandedOver(draft, family)) advance(draft, family);
   else if (!isAborting(draft, family)) prepare(draft, family);
   for (const id of [...family.parents, ...family.children]) keepServing(draft, id);
-  if (!isHandedOver(draft, family) && isAborting(draft, family)) finishAbort(draft, family);
+  for (const id of family.parents) settle(draft, id);
+  // Until its copies follow it again, what the children took may be only in the children's copies.
+  if (!isHandedOver(draft, family) && isAborting(draft, family) && family.parents.every((id) => draft.range(id).since === 0)) finishAbort(draft, family);
 }
 
 /** What is done for any range that has a primary. */
