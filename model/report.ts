@@ -40,7 +40,7 @@ export interface Member {
 export interface Membership {
   /** The primary among them; empty where there is no replication. */
   readonly members: readonly Member[];
-  /** With fewer members writes are refused; reads go on. 0 where there is no replication, and no follower is waited for. */
+  /** With fewer members writes are refused; reads go on. With 0 no follower is waited for that is no member already. */
   readonly minInSync: number;
   /** Rights to write of activations older than this epoch count for nothing: a fail-over went past them. */
   readonly fork: number;

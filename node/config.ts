@@ -37,6 +37,14 @@ export const NODE_OPTIONS = {
     min: 1024 * 1024,
     help: "How much of each range's log is kept for followers that come back.",
   },
+  logKeepAge: {
+    kind: 'duration',
+    flag: 'log-keep-age',
+    env: 'LOG_KEEP_AGE',
+    default: '0s',
+    min: 0,
+    help: 'Log records younger than this stay even beyond --log-keep-bytes, for those who read logs; the disk has to hold them. 0 keeps by size alone.',
+  },
   logHoldBytes: {
     kind: 'bytes',
     flag: 'log-hold-bytes',

@@ -118,7 +118,7 @@ describe('a second try', () => {
   });
 
   it('is known where the range was moved to, though its log is not', async () => {
-    const cluster = newCluster({ limits: { retention: { keepBytes: 2_000, holdBytesMax: 1_000_000 } } });
+    const cluster = newCluster({ limits: { retention: { keepBytes: 2_000, holdBytesMax: 1_000_000, keepAgeMs: 0 } } });
     const a = await place(cluster, 'A');
     const positions = [];
     for (let i = 0; i < 20; i++) positions.push(await put(a, `k${i}`, 'one', { writeId: Buffer.alloc(16, i + 1) }));

@@ -31,6 +31,7 @@ import { Elsewhere } from './server/elsewhere.js';
 import { nodeGateway } from './server/gateway.js';
 import { addFollowService, grpcFollowTransport, grpcPeerDump } from './server/follow-service.js';
 import { addKvServices } from './server/kv-services.js';
+import { addLogService } from '../proto/log-server.js';
 import { addVerifyService, grpcVerifyTransport } from './server/verify-service.js';
 import { openLmdb } from './storage/lmdb.js';
 
@@ -94,7 +95,7 @@ async function start(ctx: MainContext): Promise<Running> {
     },
     limits: {
       writeBytesMax: config.maxPendingBytes,
-      retention: { keepBytes: config.logKeepBytes, holdBytesMax: config.logHoldBytes },
+      retention: { keepBytes: config.logKeepBytes, holdBytesMax: config.logHoldBytes, keepAgeMs: config.logKeepAge },
       writeIds: { windowMs: config.writeIdWindow, countMax: config.writeIdsMax },
       patience: { fetchMs: config.fetchPatience, handOverMs: config.handOverPatience },
       replicas: { leaseMs: config.lease },
@@ -123,6 +124,7 @@ async function start(ctx: MainContext): Promise<Running> {
       addKvServices(grpcServer, { data: node.data, clock, turn: endOfTurn, closing, observe: requests.observe });
       addStoreService(grpcServer, node.store, { logger, clock, closing });
       addFollowService(grpcServer, { ...node.sources, logger }, closing);
+      addLogService(grpcServer, node.log, { logger, clock, closing });
       addVerifyService(grpcServer, node.verify, { logger, closing });
     },
   });

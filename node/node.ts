@@ -18,6 +18,7 @@ import { KeyValues } from './range/data.js';
 import { Estimator } from './range/estimate.js';
 import { durableFences, durableTerms } from './range/fences.js';
 import { LocalStore } from './range/local-store.js';
+import { LogReader } from './range/log-reader.js';
 import { Pacer } from './range/pacer.js';
 import { type ReplicaOptions, Replicas } from './range/replicas.js';
 import { Retention, type RetentionLimits } from './range/retention.js';
@@ -65,7 +66,7 @@ export interface NodeLimits {
 
 export const DEFAULT_LIMITS: NodeLimits = {
   writeBytesMax: 64 * 1024 * 1024,
-  retention: { keepBytes: 16 * 1024 * 1024, holdBytesMax: 1024 * 1024 * 1024 },
+  retention: { keepBytes: 16 * 1024 * 1024, holdBytesMax: 1024 * 1024 * 1024, keepAgeMs: 0 },
   writeIds: DEFAULT_WRITE_ID_WINDOW,
   patience: { fetchMs: 10_000, handOverMs: 5_000 },
   replicas: { leaseMs: 1_500 },
@@ -88,6 +89,8 @@ export class KvNode {
   readonly data: KeyValues;
   /** The same as clients of kv.Store and HTTP see it. */
   readonly store: LocalStore;
+  /** The ranges' logs, for clients of kv.Log. */
+  readonly log: LogReader;
   readonly copies: Copies;
   readonly sources: SourceDeps;
   readonly queue: CommitQueue;
@@ -104,7 +107,7 @@ export class KvNode {
     this.writeIds = writeIds;
     this.copies = new Copies(storage, writeIds);
     this.fences = durableFences(storage);
-    const retention = new Retention(storage, limits.retention);
+    const retention = new Retention(storage, limits.retention, () => clock.wallMs());
     const estimator = new Estimator(storage, clock, yieldTurn);
     this.queue = new CommitQueue(storage, {
       bytesMax: limits.writeBytesMax,
@@ -119,6 +122,7 @@ export class KvNode {
     });
     this.data = new KeyValues(storage, this.copies, this.queue, clock);
     this.store = new LocalStore({ storage, data: this.data, log: retention, now: () => clock.now(), yieldTurn });
+    this.log = new LogReader({ storage, copies: this.copies, log: retention, yieldTurn });
     const replicas = new Replicas({
       storage,
       copies: this.copies,

@@ -30,6 +30,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: 'del', aliases: ['delete'], load: () => import('./commands/del.js') },
   { name: 'scan', aliases: [], load: () => import('./commands/scan.js') },
   { name: 'watch-keys', aliases: [], load: () => import('./commands/watch-keys.js') },
+  { name: 'log', aliases: [], load: () => import('./commands/log.js') },
   { name: 'export', aliases: [], load: () => import('./commands/export.js') },
   { name: 'import', aliases: [], load: () => import('./commands/import.js') },
 ];

@@ -8,10 +8,10 @@ export class UsageError extends Error {}
 
 /** Whom a command talks to, for messages. */
 export interface Peer {
-  readonly role: 'controller' | 'proxy';
+  readonly role: 'controller' | 'proxy' | 'node';
   readonly address: string;
   /** The flag that names another. */
-  readonly flag: '--addr' | '--proxy';
+  readonly flag: '--addr' | '--proxy' | '--node';
 }
 
 export interface Failure {

@@ -8,6 +8,7 @@ import { type Key, keyFromText } from '../model/key.js';
 import type { Store } from '../model/store.js';
 import { LocalCluster, command } from '../node/testing/local-cluster.js';
 import { serverOptions } from '../proto/channel.js';
+import { addLogService } from '../proto/log-server.js';
 import { addStoreService } from '../proto/store-server.js';
 import { systemClock } from '../runtime/clock.js';
 import { AppError } from '../runtime/errors.js';
@@ -47,6 +48,7 @@ beforeEach(async () => {
   };
   server = new grpc.Server(serverOptions());
   addStoreService(server, served, { logger: silentLogger, clock: systemClock, closing: new AbortController().signal });
+  addLogService(server, node.log, { logger: silentLogger, clock: systemClock, closing: new AbortController().signal });
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) => {
       if (error) reject(error);
@@ -92,7 +94,7 @@ async function run(words: readonly string[], world: World = {}): Promise<{ code:
     files: diskFiles,
     onInterrupt: world.onInterrupt ?? (() => () => undefined),
   };
-  const code = await runCli([...words, '--proxy', address], io, '1.2.3');
+  const code = await runCli([...words, words[0] === 'log' ? '--node' : '--proxy', address], io, '1.2.3');
   return { code, ...captured };
 }
 
@@ -164,6 +166,25 @@ describe('watch-keys', () => {
     expect(lines(again.out).slice(1)).toMatchObject([{ key: 'a2' }, { key: 'a1', deleted: true }]);
     expect((await run(['watch-keys', '--from-offset', '3', '--timeout', '300ms'], { tty: true })).out).toBe('del  a1\n');
     expect(await run(['watch-keys', '--from-offset', '30'])).toMatchObject({ code: 2 });
+  });
+});
+
+describe('log', () => {
+  it('prints the writes of a range, from an offset on', async () => {
+    await store.put(k('a'), Buffer.from('1'));
+    await store.put(k('b'), Buffer.from([0, 255]), { contentType: 'image/png' });
+    await store.delete(k('a'));
+    const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/) as string;
+    expect(lines((await run(['log', '1'])).out)).toEqual([
+      { key: 'a', value: '1', epoch: 1, offset: 1, time },
+      { key: 'b', value_base64: 'AP8=', content_type: 'image/png', epoch: 1, offset: 2, time },
+      { key: 'a', deleted: true, epoch: 1, offset: 3, time },
+    ]);
+    expect((await run(['log', 'R1', '--from', '2'], { tty: true })).out).toMatch(/^\S+Z {2}1-2 {2}put {2}b {2}b64:AP8=\n\S+Z {2}1-3 {2}del {2}a\n$/);
+    expect((await run(['log', '1', '--from', '3', '--follow', '--timeout', '300ms'], { tty: true })).out).toMatch(/1-3 {2}del {2}a\n$/);
+    expect(await run(['log', '2'])).toMatchObject({ code: 3, err: expect.stringContaining('R2 is not on this node') as string });
+    expect(await run(['log', '1', '--from', '9'])).toMatchObject({ code: 2, err: expect.stringContaining('beyond the end') as string });
+    expect(JSON.parse((await run(['log', '1', '--follow', '--request'])).out)).toEqual({ range: '1', from: '0', follow: true });
   });
 });
 

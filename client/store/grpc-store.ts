@@ -51,11 +51,11 @@ export class GrpcStore implements Store {
   }
 
   scan(request: ScanRequest, { signal }: AskOptions = {}): AsyncIterable<ScanPage> {
-    return stream(() => this.client.scan(scanToWire(request)), pageFromWire, signal);
+    return streamed(() => this.client.scan(scanToWire(request)), pageFromWire, signal);
   }
 
   watch(request: WatchRequest, { signal }: AskOptions = {}): AsyncIterable<WatchEvent> {
-    return stream(() => this.client.watch(watchToWire(request)), eventFromWire, signal);
+    return streamed(() => this.client.watch(watchToWire(request)), eventFromWire, signal);
   }
 
   /** Resolves once there is a connection; rejects with UNAVAILABLE when there is none in time. */
@@ -95,7 +95,7 @@ export class GrpcStore implements Store {
 }
 
 /** The messages of a stream as they are wanted: the server waits for who is slow. */
-async function* stream<Wire, T>(open: () => grpc.ClientReadableStream<Wire>, read: (message: Wire) => T, signal: AbortSignal | undefined): AsyncGenerator<T, void, undefined> {
+export async function* streamed<Wire, T>(open: () => grpc.ClientReadableStream<Wire>, read: (message: Wire) => T, signal: AbortSignal | undefined): AsyncGenerator<T, void, undefined> {
   if (signal?.aborted) throw AppError.from(signal.reason);
   const call = open();
   const cancel = (): void => {

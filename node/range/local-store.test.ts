@@ -241,7 +241,7 @@ describe('a watch', () => {
   });
 
   it('begins behind an offset, and refuses one that is no more, or not yet', async () => {
-    const cluster = newCluster({ limits: { retention: { keepBytes: 1000, holdBytesMax: 1000 } } });
+    const cluster = newCluster({ limits: { retention: { keepBytes: 1000, holdBytesMax: 1000, keepAgeMs: 0 } } });
     const node = await place(cluster, 'A');
     for (let i = 1; i <= 5; i++) await put(node, 'x', String(i));
     const { value } = await node.store.watch({ span: EVERYTHING, afterOffset: 3 })[Symbol.asyncIterator]().next() as { value: { token: Buffer } };

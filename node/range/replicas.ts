@@ -78,9 +78,13 @@ export class Replicas implements ReplicaSource {
     copy.uncommitted.clear();
   }
 
-  /** What a primary is to remember of a membership; undefined where there is no replication. */
+  /**
+   * What a primary is to remember of a membership; undefined where there is no replication. A
+   * primary that is its only member, with no copy wanted besides, tells its followers how far
+   * they are, and waits for none.
+   */
   recordOf(membership: Membership, epoch: number): ReplicaRecord | undefined {
-    if (membership.minInSync === 0 && membership.members.length <= 1) return undefined;
+    if (membership.minInSync === 0 && membership.members.length === 0) return undefined;
     const { ident, storage } = this.deps;
     const own = keyOf({ node: ident, incarnation: storage.incarnation });
     return { epoch, minInSync: membership.minInSync, members: membership.members.filter((member) => keyOf(member) !== own) };
@@ -139,8 +143,11 @@ export class Replicas implements ReplicaSource {
       start: () => (isReplica ? this.startOf(copy) : { fork: 0, log: [], basis: [] }),
       heard: (committed) => {
         if (!isReplica || committed === undefined) return;
+        const isNews = committed > copy.follower.committed;
         copy.follower.committed = Math.max(copy.follower.committed, committed);
         copy.follower.heardAt = clock.now();
+        // Who reads the log here waits for that.
+        if (isNews) copy.notify();
         this.look();
       },
       grant: (ms) => {

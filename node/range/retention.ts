@@ -7,6 +7,8 @@ export interface RetentionLimits {
   readonly keepBytes: number;
   /** Even a connected follower that lags further starts again from a snapshot. */
   readonly holdBytesMax: number;
+  /** Records that are younger than this stay, however many they are; 0: `keepBytes` alone decides. */
+  readonly keepAgeMs: number;
 }
 
 /** Records go in runs of this size, so that trimming costs little a write. */
@@ -17,6 +19,8 @@ const TRIM_COUNT_MAX = 2_000;
 
 interface Run {
   last: number;
+  /** When the last one was written, by the wall clock; 0 when nobody knows. */
+  lastMs: number;
   bytes: number;
   records: number;
 }
@@ -34,6 +38,7 @@ export class Retention implements LogRetention {
   constructor(
     private readonly storage: Storage,
     private readonly limits: RetentionLimits,
+    private readonly wallMs: () => number,
   ) {}
 
   hold(copy: Copy): LogHold {
@@ -51,13 +56,14 @@ export class Retention implements LogRetention {
   /** Takes note of new records, and trims when enough of them are old. */
   added(copy: Copy, records: readonly LogRecord[]): void {
     const log = this.logOf(copy, records[0]?.offset);
-    for (const { offset, key, value } of records) {
+    for (const { offset, key, value, timeMs } of records) {
       let run = log.runs[log.runs.length - 1];
       if (!run || run.bytes >= RUN_BYTES || run.records >= RUN_RECORDS) {
-        run = { last: 0, bytes: 0, records: 0 };
+        run = { last: 0, lastMs: 0, bytes: 0, records: 0 };
         log.runs.push(run);
       }
       run.last = offset;
+      run.lastMs = Math.max(run.lastMs, timeMs ?? 0);
       run.bytes += key.length + (value?.length ?? 0) + 32;
       run.records++;
     }
@@ -77,19 +83,24 @@ export class Retention implements LogRetention {
       const kept = this.storage.logBounds(copy.meta.id);
       // What an earlier process left is one run, whose size nobody knows: it goes first.
       const last = Math.min(kept?.last ?? 0, before - 1);
-      if (kept && last >= kept.first) log.runs.push({ last, bytes: RUN_BYTES, records: last - kept.first + 1 });
+      if (kept && last >= kept.first) log.runs.push({ last, lastMs: this.timeOf(copy, last), bytes: RUN_BYTES, records: last - kept.first + 1 });
     }
     return log;
+  }
+
+  private timeOf(copy: Copy, offset: number): number {
+    return this.storage.readLog(copy.meta.id, offset - 1, 1)[0]?.timeMs ?? 0;
   }
 
   /** The last offset that nobody needs; undefined when all of the log stays. */
   private trimThrough(log: RangeLog): number | undefined {
     const held = Math.min(...[...log.holds].map((hold) => hold.offset));
     let bytes = log.runs.reduce((sum, run) => sum + run.bytes, 0);
+    const oldMs = this.limits.keepAgeMs === 0 ? Infinity : this.wallMs() - this.limits.keepAgeMs;
     let through: number | undefined;
     for (const run of log.runs.slice(0, -1)) {
       const needed = run.last > held && bytes <= this.limits.holdBytesMax;
-      if (bytes <= this.limits.keepBytes || needed) break;
+      if (bytes <= this.limits.keepBytes || run.lastMs > oldMs || needed) break;
       bytes -= run.bytes;
       through = run.last;
     }

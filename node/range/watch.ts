@@ -6,6 +6,7 @@ import { type WatchSegment, clipSegments, decodeWatchToken, encodeWatchToken } f
 import { AppError } from '../../runtime/errors.js';
 import type { LogHold, LogRetention } from '../follow/source.js';
 import { type LogRecord, type Storage, writesNothing } from '../storage/storage.js';
+import { Bell } from './bell.js';
 import type { Copy } from './copy.js';
 import type { KeyValues } from './data.js';
 
@@ -125,39 +126,4 @@ function reached(copy: Copy, segment: WatchSegment, storage: Storage): WatchSegm
 function trimmed(copy: Copy, offset: number, range = copy.meta.id): AppError {
   const start = copy.meta.start === '' ? '-inf' : formatKey(copy.meta.start);
   return new AppError('OUT_OF_RANGE', `the log of ${formatRange(copy.meta)} does not reach back to offset ${offset} of R${range} any more: scan the keys from ${start} again, and watch from then on`);
-}
-
-/** Rings when anything of the copy changes, or the watcher leaves. */
-class Bell {
-  private rung = false;
-  private answer: (() => void) | undefined;
-  private readonly stop: () => void;
-
-  constructor(
-    copy: Copy,
-    private readonly signal: AbortSignal | undefined,
-  ) {
-    this.stop = copy.watch(this.ring);
-    signal?.addEventListener('abort', this.ring);
-  }
-
-  private readonly ring = (): void => {
-    this.rung = true;
-    this.answer?.();
-  };
-
-  async next(): Promise<void> {
-    if (!this.rung) await new Promise<void>((resolve) => (this.answer = resolve));
-    this.rung = false;
-    this.answer = undefined;
-  }
-
-  throwIfOver(): void {
-    if (this.signal?.aborted) throw AppError.from(this.signal.reason);
-  }
-
-  close(): void {
-    this.stop();
-    this.signal?.removeEventListener('abort', this.ring);
-  }
 }

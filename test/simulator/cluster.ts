@@ -162,7 +162,7 @@ export class Cluster {
       },
       failpoints: this.build.failpoints(process),
       // So little that followers which come back late meet a log that was trimmed.
-      limits: { ...DEFAULT_LIMITS, retention: { keepBytes: 2_000, holdBytesMax: 8_000 }, patience: { fetchMs: 3000, handOverMs: 2000 } },
+      limits: { ...DEFAULT_LIMITS, retention: { keepBytes: 2_000, holdBytesMax: 8_000, keepAgeMs: 0 }, patience: { fetchMs: 3000, handOverMs: 2000 } },
     });
     this.build.node(node);
     this.nodes.set(process, node);
