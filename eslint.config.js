@@ -14,6 +14,7 @@ export const MAY_IMPORT = {
   coordination: ['model', 'runtime', 'proto'],
   rangelet: ['model', 'runtime', 'proto'],
   client: ['model', 'runtime', 'proto', 'coordination/interfaces.ts'],
+  'client/sdk': ['client', 'rangelet', 'model', 'runtime', 'proto', 'coordination'],
   controller: ['model', 'runtime', 'proto', 'coordination'],
   node: ['gateway', 'client', 'rangelet', 'model', 'runtime', 'proto', 'coordination'],
   proxy: ['gateway', 'client', 'rangelet', 'model', 'runtime', 'proto', 'coordination'],
@@ -90,6 +91,8 @@ export default tseslint.config(
     },
   },
   { files: MAINS, rules: direction(DIRECTION) },
+  // The SDK puts the pieces together for an application, as a main.ts does for a process.
+  { files: ['client/sdk/**/*.ts'], rules: direction(DIRECTION.filter(({ target }) => target !== 'client')) },
   { files: ['runtime/**/*.ts'], rules: { 'no-restricted-globals': 'off', 'no-restricted-imports': 'off', 'no-restricted-properties': 'off' } },
   {
     files: TESTS,

@@ -13,6 +13,7 @@ import { formatOwner, type Owner, type Owners, sameOwner } from './owners.js';
 import type { Answer, Loss, Pipe } from './pipe.js';
 import { Pipes } from './pipes.js';
 import { NO_OWNER, type Obstacle, type RequestEvents, RoutedRequest, type Ticket } from './request.js';
+import { NOTHING_APPLIED, saysUnknown } from './store/failures.js';
 import type { TransportFactory } from './transport.js';
 import { WriteIdSource } from './write-id.js';
 
@@ -331,6 +332,8 @@ export class Router {
       return;
     }
     if (owner && answer.code === CODE.UNAVAILABLE && (request.isRead || request.pipe?.forgetsWrites === false)) {
+      // A proxy tries by itself, and may not know how that ended.
+      if (!request.isRead && saysUnknown(answer)) request.firstSentAt ??= request.sentAt;
       this.hold(request, { is: 'unavailable', node: owner, because: answer.message });
       return;
     }
@@ -391,7 +394,7 @@ export class Router {
 /** Why the request could not be sent by its deadline, in words that say where to look. */
 function heldTooLong(request: RoutedRequest, nodes: number): Answer {
   const waited = `waited ${describeMs(request.timeoutMs)}`;
-  const fate = request.firstSentAt === undefined ? '. Nothing was applied' : '';
+  const fate = request.firstSentAt === undefined ? `. ${NOTHING_APPLIED}` : '';
   const { obstacle } = request;
   switch (obstacle.is) {
     case 'noOwner': {

@@ -10,7 +10,7 @@ function pagesBelow(folder: string): string[] {
   });
 }
 
-const pages = ['README.md', ...pagesBelow('docs/')];
+const pages = ['README.md', 'client/README.md', ...pagesBelow('docs/')];
 const read = (page: string): string => readFileSync(new URL(page, root), 'utf8');
 
 /** The text without what is shown in code. */

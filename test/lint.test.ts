@@ -27,6 +27,8 @@ describe('import direction', () => {
     ['tools/dev/plan.ts', '../hammer/plan.js'],
     ['model/key.ts', '../test/lint.test.js'],
     ['client/admin.ts', '../coordination/consul/discovery.js'],
+    ['client/router.ts', '../rangelet/mirror.js'],
+    ['client/sdk/connect.ts', '../../node/node.js'],
     ['node/node.ts', '../coordination/embedded/discovery.js'],
   ])('%s may not import %s', async (file, imported) => {
     expect(await rulesBroken(file, `import '${imported}';\n`)).toEqual([DIRECTION]);
@@ -39,6 +41,9 @@ describe('import direction', () => {
     ['rangelet/rangelet.ts', 'node:fs'],
     ['rangelet/rangelet.ts', 'rxjs'],
     ['client/admin.ts', '../coordination/interfaces.js'],
+    ['client/sdk/connect.ts', '../../rangelet/mirror.js'],
+    ['client/sdk/connect.ts', '../../coordination/open.js'],
+    ['client/sdk/connect.ts', '../router.js'],
     ['node/node.ts', '../coordination/interfaces.js'],
     ['tools/dev/plan.ts', '../../runtime/errors.js'],
     ['test/lint.test.ts', '../node/storage/store.js'],

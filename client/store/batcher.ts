@@ -3,7 +3,7 @@ import { operationLength } from '../../proto/store-wire.js';
 import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Turn } from '../../runtime/turn.js';
-import { isLoss } from './failures.js';
+import { NOTHING_APPLIED, isLoss } from './failures.js';
 import type { NodeStore } from './node-store.js';
 
 /** The connection failed, so there is no answer. */
@@ -18,6 +18,10 @@ interface Pending {
   readonly operation: Operation;
   readonly dueAt: number;
   readonly done: (answer: OperationAnswer | LostOperation) => void;
+  /** The node may have seen it. */
+  sent: boolean;
+  /** Its time is over: it is not sent any more. */
+  over: boolean;
 }
 
 const CHUNK_OPERATIONS = 1000;
@@ -25,6 +29,9 @@ const CHUNK_BYTES = 4 * 1024 * 1024;
 /** Calls of one kind under way; what comes meanwhile makes the next ones larger. */
 const CALLS_MAX = 4;
 const CONNECT_MS_MAX = 1000;
+
+/** The answer to whoever was told already that there will be none. */
+const UNWANTED: LostOperation = { is: 'lost', notApplied: true, error: new AppError('DEADLINE_EXCEEDED', 'it was not sent in time') };
 
 /**
  * Operations for one node: those of one event-loop turn travel together. Reads and
@@ -43,14 +50,17 @@ export class Batcher {
     const lane = operation.is === 'get' ? this.reads : this.writes;
     return new Promise((resolve) => {
       const cancel = this.deps.clock.after(Math.max(0, dueAt - this.deps.clock.now()), () => {
-        const fate = operation.is === 'get' ? '' : ': whether the write was applied is unknown';
+        pending.over = true;
+        const unsent = pending.sent ? ': whether the write was applied is unknown' : `. ${NOTHING_APPLIED}`;
+        const fate = operation.is === 'get' ? '' : unsent;
         resolve({ is: 'failed', error: new AppError('DEADLINE_EXCEEDED', `no answer from ${this.node.address} in time${fate}`) });
       });
       const done: Pending['done'] = (answer) => {
         cancel();
         resolve(answer);
       };
-      lane.queue.push({ operation, dueAt, done });
+      const pending: Pending = { operation, dueAt, done, sent: false, over: false };
+      lane.queue.push(pending);
       this.sendLater(lane);
     });
   }
@@ -85,11 +95,13 @@ export class Batcher {
     let sent = false;
     try {
       await this.node.ready(Math.min(timeoutMs, CONNECT_MS_MAX));
+      const wanted = chunk.filter(({ over }) => !over);
+      for (const pending of wanted) pending.sent = true;
       sent = true;
-      return await this.node.batch(
-        chunk.map(({ operation }) => operation),
-        { timeoutMs },
-      );
+      const operations = wanted.map(({ operation }) => operation);
+      const answers = operations.length === 0 ? [] : await this.node.batch(operations, { timeoutMs });
+      const answerOf = new Map(wanted.map((pending, i) => [pending, answers[i]]));
+      return chunk.map((pending) => answerOf.get(pending) ?? UNWANTED);
     } catch (thrown) {
       const error = AppError.from(thrown);
       const lost = isLoss(error) ? ({ is: 'lost', notApplied: !sent, error } as const) : ({ is: 'failed', error } as const);

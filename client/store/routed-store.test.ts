@@ -142,6 +142,24 @@ async function two(): Promise<World> {
 }
 
 describe('a routed store', () => {
+  it('sends a write with the id that it was given, and makes it once', async () => {
+    const { store, batches } = await two();
+    const writeId = Buffer.alloc(16, 7);
+    const first = await store.put(k('a'), v('1'), { writeId, condition: { is: 'absent' } });
+    const again = await store.put(k('a'), v('1'), { writeId, condition: { is: 'absent' }, retryAgeMs: 100 });
+    expect(again).toEqual(first);
+    expect(first.applied).toBe(true);
+    expect(batches.map(({ operations: [operation] }) => operation)).toMatchObject([{ writeId, retryAgeMs: 0 }, { writeId }]);
+    await store.batch([{ is: 'delete', key: k('a'), writeId: Buffer.alloc(16, 8) }]);
+    expect(batches.at(-1)?.operations).toMatchObject([{ writeId: Buffer.alloc(16, 8) }]);
+  });
+
+  it('says of a write that could not be sent in time that nothing was applied', async () => {
+    const world = newWorld();
+    await expect(world.store.put(k('a'), v('1'), {}, { timeoutMs: 30 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED', message: expect.stringMatching(/no node serves key a now\. Nothing was applied$/) as string });
+    await expect(world.store.get(k('a'), { timeoutMs: 30 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED', message: expect.stringMatching(/no node serves key a now$/) as string });
+  });
+
   it('asks each key of its owner, what belongs to one node in one message', async () => {
     const { store, batches } = await two();
     const keys = ['a', 'b', 'x', 'y'].map(k);

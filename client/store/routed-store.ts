@@ -28,7 +28,7 @@ import { formatOwner, sameOwner, type SpanOwner, type SpanOwners } from '../owne
 import type { Answer } from '../pipe.js';
 import type { Router } from '../router.js';
 import type { LostOperation } from './batcher.js';
-import { isLoss, isRefusal } from './failures.js';
+import { NOTHING_APPLIED, isLoss, isRefusal, saysUnknown } from './failures.js';
 import { WriteIdSource } from '../write-id.js';
 import { watchSpans } from './merged-watch.js';
 import { nextNews } from './news.js';
@@ -76,7 +76,7 @@ export class RoutedStore implements Store {
   }
 
   put(key: Key, value: Buffer, write: WriteOptions = {}, options: AskOptions = {}): Promise<WriteOutcome> {
-    return this.write({ is: 'put', key, value, contentType: write.contentType, condition: write.condition }, options);
+    return this.write({ is: 'put', key, value, ...write }, options);
   }
 
   delete(key: Key, condition?: Condition, options: AskOptions = {}): Promise<WriteOutcome> {
@@ -133,9 +133,10 @@ export class RoutedStore implements Store {
     const { owners, clock } = this.options;
     let refusedBy: SpanOwner | undefined;
     let reason = `no node serves key ${formatKey(operation.key)} now`;
-    const writeId = operation.is === 'get' ? undefined : this.ids.next();
-    /** When the first try was sent whose outcome is unknown. */
-    let firstSentAt: number | undefined;
+    const given = operation.is === 'get' ? undefined : operation;
+    const writeId = given && (given.writeId ?? this.ids.next());
+    /** When the first try was sent whose outcome is unknown, here or by whoever gave the write its id. */
+    let firstSentAt = given?.writeId && given.retryAgeMs ? clock.now() - given.retryAgeMs : undefined;
     for (let tries = 0, changed = true; ; tries++) {
       if (until.signal?.aborted) throw AppError.from(until.signal.reason);
       const owner = owners.find(operation.key);
@@ -152,7 +153,7 @@ export class RoutedStore implements Store {
         refusedBy = owner;
       }
       const leftMs = until.dueAt - clock.now();
-      if (leftMs <= 0) throw new AppError('DEADLINE_EXCEEDED', `waited ${until.timeoutMs} ms: ${reason}${firstSentAt === undefined ? '' : '. Whether an earlier try of the write was applied is unknown'}`);
+      if (leftMs <= 0) throw new AppError('DEADLINE_EXCEEDED', `waited ${until.timeoutMs} ms: ${reason}${fate(given !== undefined, firstSentAt)}`);
       changed = await nextNews(owners, clock, { tries, msMax: leftMs, signal: until.signal });
     }
   }
@@ -271,7 +272,14 @@ function whyAgain(answer: OperationAnswer | LostOperation): string | undefined {
 /** A write that may have been made, or not. */
 function leavesUnknown(answer: OperationAnswer | LostOperation): boolean {
   if (answer.is === 'lost') return !answer.notApplied;
-  return answer.is === 'failed' && AppError.from(answer.error).code === 'UNKNOWN';
+  if (answer.is !== 'failed') return false;
+  const error = AppError.from(answer.error);
+  return error.code === 'UNKNOWN' || saysUnknown(error);
+}
+
+function fate(isWrite: boolean, firstSentAt: number | undefined): string {
+  if (!isWrite) return '';
+  return firstSentAt === undefined ? `. ${NOTHING_APPLIED}` : '. Whether an earlier try of the write was applied is unknown';
 }
 
 function settled(answer: OperationAnswer | LostOperation, firstSentAt: number | undefined): OperationAnswer {
@@ -280,7 +288,8 @@ function settled(answer: OperationAnswer | LostOperation, firstSentAt: number | 
   // It tells of this try alone.
   const { code, message } = AppError.from(answer.error);
   if (code === 'INVALID_ARGUMENT') return answer;
-  return { is: 'failed', error: new AppError('UNAVAILABLE', `${message}. Whether an earlier try of the write was applied is unknown`) };
+  const thisTry = message.replace(`. ${NOTHING_APPLIED}`, '');
+  return { is: 'failed', error: new AppError('UNAVAILABLE', `${thisTry}. Whether an earlier try of the write was applied is unknown`) };
 }
 
 /** What of `span` a scan still has to see once it has seen `part`, where it begins; undefined when nothing is left. */
