@@ -44,3 +44,27 @@ compiles() { (cd "$program" && "$ROOT/node_modules/.bin/tsc" --strict --target e
   run node --input-type=module -e "await import('keyranger/dist/client/router.js')"
   [[ $status -ne 0 && $output == *ERR_PACKAGE_PATH_NOT_EXPORTED* ]]
 }
+
+@test "a counter counts right, and a watch tells each step once, while the range moves and the proxy and the owner are killed" {
+  local out=$BATS_TEST_TMPDIR/counted
+  cp "$ROOT/test/e2e/tools/counters.mjs" "$program/"
+  in_background "$out" node "$program/counters.mjs" "$(address_of proxy.1)" "embedded://$(address_of controller.1)"
+  local counters=$BACKGROUND_PID
+  goes_on "$out"
+  rctl move 1 "$(port_of node.2)"
+  goes_on "$out"
+  kill_hard proxy.1
+  start_again proxy.1
+  goes_on "$out"
+  kill_hard node.2
+  start_again node.2
+  goes_on "$out"
+  kill -TERM "$counters"
+  until_true 'it has ended' test -s "$out.exit"
+  [[ $(<"$out.exit") == 0 ]] || { cat "$out.err" >&2; return 1; }
+  [[ $(tail -1 "$out") == "counted $(($(wc -l <"$out") - 1))" ]]
+}
+
+# goes_on <file>: until it has more lines than now.
+goes_on() { until_true "$1 grows" has_lines "$1" $(($(wc -l <"$1") + 20)); }
+has_lines() { [[ $(wc -l <"$1") -ge $2 ]]; }
