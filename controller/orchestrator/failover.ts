@@ -30,7 +30,9 @@ export function failOver(draft: Draft, id: RangeId): void {
   const { epoch } = draft.range(id);
   if (before) draft.mark(id, before.index, { promote: false, relieves: undefined });
   draft.mark(id, loss.lost.index, { outdated: true });
-  if (loss.lost.state === 'Active') draft.become(id, loss.lost.index, 'Inactive', 'decided');
+  for (const placement of range.placements) {
+    if (placement !== successor && placement.state === 'Active') draft.become(id, placement.index, 'Inactive', 'decided');
+  }
   draft.setInSync(id, insync);
   draft.decide({ ...withPrimary(draft.range(id), successor.index, insync), fork: epoch });
   draft.mark(id, successor.index, { promote: true, relieves: undefined, failed: undefined, outdated: false });

@@ -115,6 +115,8 @@ export class MemoryStorage implements Storage {
     for (const { range, records } of commit.appends ?? []) {
       const log = this.logs.get(range) ?? [];
       this.logs.set(range, log);
+      const known = new Set(records.map(({ offset }) => offset));
+      if (log.some(({ offset }) => known.has(offset))) log.splice(0, log.length, ...log.filter(({ offset }) => !known.has(offset)));
       log.push(...records);
       log.sort((a, b) => a.offset - b.offset);
       this.write(records);

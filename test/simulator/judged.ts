@@ -70,6 +70,22 @@ export class JudgedCluster {
     }
     await this.until(() => left === 0, READ_MS_MAX, () => `${left} keys cannot be read`);
     for (const key of this.oracle.keys()) this.judgeKey(key);
+    this.judgeLogs();
+  }
+
+  /** No two writes have the same value: one that is in a log twice was applied twice. */
+  private judgeLogs(): void {
+    for (const [name, { durable }] of this.cluster.disks) {
+      for (const range of durable.loggedRanges()) {
+        const seen = new Map<string, number>();
+        for (const { key, value, offset } of durable.readLog(range, 0, Infinity)) {
+          if (value === undefined || key.length === 0) continue;
+          const before = seen.get(value.toString());
+          if (before !== undefined) throw new Violation(3, `the log of R${range} on ${name} has write ${value.toString()} twice, at ${before} and ${offset}`);
+          seen.set(value.toString(), offset);
+        }
+      }
+    }
   }
 
   private judgeKey(key: string): void {
