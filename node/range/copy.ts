@@ -32,6 +32,8 @@ export class Copy {
   lastEpoch: number;
   /** Of a primary with replicas. */
   replication: Replication | undefined;
+  /** Of one that was primary with replicas, and is no more: how far it knew the log to be committed. */
+  committedAtEnd: number | undefined;
   /** Of a follower: how far its source said that the log is committed, and what it granted its source. */
   readonly follower = { committed: 0, grantedUntil: 0, heardAt: 0, sourceLost: false };
   /** Keys whose newest write is not committed yet, with its offset: what is stored of them may still be taken back. */
@@ -84,7 +86,8 @@ export class Copy {
 
   /** Every record up to here is on every member. */
   get committedOffset(): number {
-    return this.replication ? Math.min(this.replication.committed, this.durableOffset) : this.durableOffset;
+    if (this.replication) return Math.min(this.replication.committed, this.durableOffset);
+    return this.committedAtEnd === undefined ? this.durableOffset : Math.min(this.committedAtEnd, this.durableOffset);
   }
 
   /** Up to here nothing will be taken back, as far as this copy knows. */

@@ -65,6 +65,7 @@ export class Replicas implements ReplicaSource {
   /** The copy became primary, with what is in its record. */
   install(copy: Copy): void {
     const { replica } = copy.record;
+    copy.committedAtEnd = undefined;
     copy.replication = replica && new Replication(replica, copy.lastOffset, () => this.deps.clock.now());
     copy.uncommitted.clear();
     copy.progress();
@@ -73,6 +74,8 @@ export class Replicas implements ReplicaSource {
 
   /** The copy is no primary any more. */
   uninstall(copy: Copy): void {
+    // What was not committed by then is not committed by there being nobody to wait for.
+    if (copy.replication) copy.committedAtEnd = copy.committedOffset;
     copy.replication = undefined;
     copy.giveUp(new AppError('UNKNOWN', `R${copy.meta.id} left this node before every copy had the write: whether it was applied is unknown`));
     copy.uncommitted.clear();
@@ -103,7 +106,7 @@ export class Replicas implements ReplicaSource {
         for (const member of replica?.members ?? []) copy.replication?.join(member);
         await copies.save([{ copy, record: { ...copy.record, replica, fork: Math.max(copy.record.fork ?? 0, membership.fork) } }]);
         if (replica) copy.replication?.configure(replica);
-        else this.uninstall(copy);
+        else copy.replication = undefined;
         copy.progress();
         copy.notify();
       },
