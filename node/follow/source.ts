@@ -346,7 +346,8 @@ export class FollowSource {
   }
 
   private async sendRecords(copy: Copy, position: number): Promise<number> {
-    if (position < copy.trimmedThrough) {
+    // What came from another range's log, or was trimmed, is not in this one: the next record would leave a hole.
+    if (position < Math.max(copy.trimmedThrough, copy.record.baseOffset)) {
       throw new AppError('ABORTED', `R${copy.meta.id}: the follower lags too far, and has to begin again`);
     }
     const end = copy.durableOffset;
