@@ -1,4 +1,5 @@
 import { checkFailpoints } from './chaos/failpoints.js';
+import { checkPeer, checkPeers } from './static/plan.js';
 import { commonOptions, dataDirOption, restOption } from '../runtime/common-options.js';
 
 /** Every flag of a node. */
@@ -6,6 +7,30 @@ export const NODE_OPTIONS = {
   ...commonOptions({ listen: 'localhost:5200', coordination: 'embedded://localhost:5000' }),
   restAddr: restOption,
   dataDir: dataDirOption('.data/node'),
+  static: {
+    kind: 'choice',
+    flag: 'static',
+    env: 'ROLE',
+    choices: ['off', 'primary', 'replica'],
+    default: 'off',
+    help: 'Without controller or Consul: the one primary, or one of its replicas, for good; see docs/static.md.',
+  },
+  primaryUrl: {
+    kind: 'string',
+    flag: 'primary-url',
+    env: 'PRIMARY_URL',
+    default: '',
+    check: checkPeer,
+    help: 'Of a --static replica: where its primary answers, as host:port or http://host:port.',
+  },
+  replicaUrls: {
+    kind: 'string',
+    flag: 'replica-urls',
+    env: 'REPLICA_URLS',
+    default: '',
+    check: checkPeers,
+    help: 'Of a --static primary: where its replicas answer, separated by commas. They come by themselves, so it need not be told.',
+  },
   zone: {
     kind: 'string',
     flag: 'zone',

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { parseCoordination } from '../coordination/choose.js';
 import type { Discovery } from '../coordination/interfaces.js';
 import { openDiscovery } from '../coordination/open.js';
@@ -33,6 +34,10 @@ import { addFollowService, grpcFollowTransport, grpcPeerDump } from './server/fo
 import { addKvServices } from './server/kv-services.js';
 import { addLogService } from '../proto/log-server.js';
 import { addVerifyService, grpcVerifyTransport } from './server/verify-service.js';
+import { StaticDiscovery } from './static/discovery.js';
+import { staticEnvironment } from './static/environment.js';
+import { staticPlan } from './static/plan.js';
+import { StaticController } from './static/role.js';
 import { openLmdb } from './storage/lmdb.js';
 
 /** How long leaving discovery may take before the node stops all the same. */
@@ -60,7 +65,7 @@ function disturbances(
 }
 
 async function start(ctx: MainContext): Promise<Running> {
-  const config = loadConfig(PROGRAM, NODE_OPTIONS, process.argv.slice(2), process.env);
+  const config = loadConfig(PROGRAM, NODE_OPTIONS, process.argv.slice(2), staticEnvironment(process.env, hostname()));
   const choice = parseCoordination(config.coordination);
   const logger = createLogger({ name: 'node', level: config.logLevel, format: config.logFormat });
   ctx.useLogger(logger);
@@ -72,6 +77,8 @@ async function start(ctx: MainContext): Promise<Running> {
   const reached = advertised({ host, port }, config.advertise);
   const address = formatAddress(dialable(reached));
   const ident = config.ident ?? defaultIdent(reached.host, reached.port);
+
+  const plan = staticPlan(config, address);
 
   const lock = await lockDirectory({ directory: config.dataDir, holder: `node ${ident}`, clock, random });
   const storage = openLmdb({ dir: config.dataDir, random, durable: config.durability === 'full' });
@@ -100,12 +107,15 @@ async function start(ctx: MainContext): Promise<Running> {
       patience: { fetchMs: config.fetchPatience, handOverMs: config.handOverPatience },
       replicas: { leaseMs: config.lease },
       repairBytesPerSecond: config.repairRate,
-      verify: { everyMs: config.verifyEvery, bytesPerSecond: config.verifyRate },
+      // With nobody to have a damaged copy made anew, none is looked for.
+      verify: { everyMs: plan ? 0 : config.verifyEvery, bytesPerSecond: config.verifyRate },
     },
     hooks: commandMetrics(metrics),
     ...disturbances(config, { clock, random, logger }),
   });
   registerNodeMetrics(metrics, node);
+
+  const fixed = plan && new StaticController(plan.is === 'primary' ? { is: 'primary', self: { node: ident, incarnation: storage.incarnation, address } } : plan, { node, clock, logger });
 
   const known: { discovery?: Discovery } = {};
   const elsewhere = new Elsewhere({ nodes: () => known.discovery?.watch('node'), address, clock, random, logger });
@@ -116,7 +126,10 @@ async function start(ctx: MainContext): Promise<Running> {
     logger,
     clock,
     metrics,
-    ready: () => ({ ready: true, details: { role: node.role, keys: node.keys() } }),
+    ready: () => {
+      const reason = fixed?.waiting;
+      return { ready: reason === undefined, ...(reason === undefined ? {} : { reason }), details: { role: node.role, keys: node.keys() } };
+    },
     http: gateway.handle,
     services: (grpcServer, signal) => {
       closing = signal;
@@ -130,20 +143,22 @@ async function start(ctx: MainContext): Promise<Running> {
   });
   const rest = config.restAddr && (await listenHttp({ listen: config.restAddr, flag: '--rest-addr', handler: gateway.handleRest, clock }));
   node.start();
-  const discovery = await openDiscovery({ choice, clock, random, logger });
+  const self = { service: 'node', ident, address, meta: { incarnation: storage.incarnation, ...(config.zone === '' ? {} : { zone: config.zone }) } } as const;
+  const discovery = plan ? new StaticDiscovery([self, ...plan.peers.map((peer) => ({ service: 'node', ident: peer, address: peer, meta: {} }) as const)]) : await openDiscovery({ choice, clock, random, logger });
   known.discovery = discovery;
   // While the coordination is away the node serves on with what it has.
-  const registration = discovery.register({ service: 'node', ident, address, meta: { incarnation: storage.incarnation, ...(config.zone === '' ? {} : { zone: config.zone }) } });
+  const registration = discovery.register(self);
   registration.catch((thrown: unknown) => {
     if (!ctx.stopping.aborted) ctx.fail(thrown);
   });
-  logger.info('node listens', { address, ident, ranges: node.copies.all().length, ...(rest ? { rest: rest.address } : {}) });
+  void fixed?.run();
+  logger.info('node listens', { address, ident, ranges: node.copies.all().length, ...(rest ? { rest: rest.address } : {}), ...(plan ? { role: plan.is } : {}) });
 
   return {
     // A drain takes as long as it may; what comes after it is quick.
-    closeMsMax: config.drain ? config.drainTimeout + CLOSE_AFTER_DRAIN_MS : undefined,
+    closeMsMax: config.drain && !plan ? config.drainTimeout + CLOSE_AFTER_DRAIN_MS : undefined,
     async close() {
-      if (config.drain) await drainNode({ node, primariesOnly: config.drainPrimaries, timeoutMs: config.drainTimeout, clock, logger });
+      if (config.drain && !plan) await drainNode({ node, primariesOnly: config.drainPrimaries, timeoutMs: config.drainTimeout, clock, logger });
       const leaving = registration.then(
         (held) => held.deregister(),
         () => undefined,
@@ -151,6 +166,7 @@ async function start(ctx: MainContext): Promise<Running> {
       await Promise.race([leaving, new Promise<void>((resolve) => clock.after(LEAVE_MS_MAX, resolve, { unref: true }))]);
       await Promise.all([server.close(config.grace), rest?.close(config.grace)]);
       elsewhere.close();
+      fixed?.close();
       await node.close();
       await discovery.close();
       await lock.release();
