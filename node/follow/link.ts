@@ -35,6 +35,13 @@ export interface LinkDeps {
   readonly logger: Logger;
 }
 
+/** What of the log is to go, the keys of it that were not restored yet, and from where on the copy is whole. */
+interface Cutting {
+  readonly offset: number;
+  readonly keys: Key[];
+  wholeAt: number;
+}
+
 interface TakeOver {
   readonly epoch: number;
   /** Ends with the first connection that breaks. */
@@ -81,7 +88,7 @@ export class Link {
   private connection: FollowConnection | undefined;
   /** The last offset that was acknowledged. */
   private acked = 0;
-  private cutting: { readonly offset: number; readonly keys: Key[]; wholeAt: number } | undefined;
+  private cutting: Cutting | undefined;
   private takeOver: TakeOver | undefined;
   private lastRefusal: string | undefined;
   private readonly stopping = new AbortController();
@@ -329,7 +336,7 @@ export class Link {
 
   private async begin(message: Extract<ToFollower, { type: 'begin' }>, connection: FollowConnection): Promise<void> {
     if (message.cutAt !== undefined) {
-      this.askToRestore(message.cutAt, connection);
+      await this.askToRestore(message.cutAt, connection);
       return;
     }
     if (message.snapshotFrom === undefined && this.position === undefined) {
@@ -354,7 +361,7 @@ export class Link {
   }
 
   /** The log here has records that the source's does not have: their keys are made what they are there, then they are cut off. */
-  private askToRestore(offset: number, connection: FollowConnection): void {
+  private async askToRestore(offset: number, connection: FollowConnection): Promise<void> {
     const keys = this.deps.sink.keysBehind(this, offset);
     this.durable = undefined;
     if (!keys) {
@@ -362,7 +369,8 @@ export class Link {
       throw new AppError('ABORTED', `the log of R${this.range} parts from ${this.address}'s at ${offset}: begins again with a snapshot`);
     }
     this.cutting = { offset, keys, wholeAt: offset };
-    connection.send({ type: 'restore', keys: keys.slice(0, RESTORE_KEYS_MAX) });
+    if (keys.length > 0) connection.send({ type: 'restore', keys: keys.slice(0, RESTORE_KEYS_MAX) });
+    else await this.cut(this.cutting, connection);
   }
 
   private async restored(message: Extract<ToFollower, { type: 'restored' }>, connection: FollowConnection): Promise<void> {
@@ -371,10 +379,11 @@ export class Link {
     const answered = cutting.keys.splice(0, message.answered);
     cutting.wholeAt = Math.max(cutting.wholeAt, message.endOffset);
     await this.deps.sink.restore(this, answered, message.pairs);
-    if (cutting.keys.length > 0) {
-      connection.send({ type: 'restore', keys: cutting.keys.slice(0, RESTORE_KEYS_MAX) });
-      return;
-    }
+    if (cutting.keys.length > 0) connection.send({ type: 'restore', keys: cutting.keys.slice(0, RESTORE_KEYS_MAX) });
+    else await this.cut(cutting, connection);
+  }
+
+  private async cut(cutting: Cutting, connection: FollowConnection): Promise<void> {
     await this.deps.sink.cut(this, cutting.offset, cutting.wholeAt);
     this.cutting = undefined;
     this.position = cutting.offset;

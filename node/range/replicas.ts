@@ -36,7 +36,7 @@ export interface ReplicasDeps {
 }
 
 /** Clocks of two machines run apart by less than this share. */
-const DRIFT = 0.02;
+export const DRIFT = 0.02;
 /** Reports of a follower that is silent are repeated so often. */
 const SILENCE_STEP_MS = 1_000;
 const LOOKS_A_LEASE = 4;

@@ -4,6 +4,7 @@ import { type Interval, containsKey, formatInterval, overlaps } from '../../mode
 import { keyFromText } from '../../model/key.js';
 import { type RangeId, formatRange } from '../../model/range.js';
 import type { Copy } from '../../node/range/copy.js';
+import { DRIFT } from '../../node/range/replicas.js';
 import type { KvNode } from '../../node/node.js';
 import { KEYS } from './clients.js';
 import type { Cluster } from './cluster.js';
@@ -56,6 +57,7 @@ export class Invariants {
           this.admitting.delete(copy);
           continue;
         }
+        this.checkLeases(copy, process.name);
         active.push({ start: copy.meta.start, end: copy.meta.end, copy: `R${copy.meta.id}@${process.name}` });
         if (this.admitting.has(copy)) continue;
         this.admitting.add(copy);
@@ -64,6 +66,20 @@ export class Invariants {
     }
     const problem = firstOverlap(active);
     if (problem) throw new Violation(1, `${problem.a.copy} and ${problem.b.copy} both take writes of ${formatInterval(problem.b)}`);
+  }
+
+  /** 1: whoever reads by leases has them of followers who still hold to them, drift allowed for. */
+  private checkLeases(copy: Copy, name: string): void {
+    for (const { member } of copy.replication?.report() ?? []) {
+      if (copy.replication?.isWaitedFor(member) !== true) continue;
+      for (const [process, node] of this.cluster.nodes) {
+        if (process.name !== member.node || node.sources.storage.incarnation !== member.incarnation) continue;
+        const until = node.copies.get(copy.meta.id)?.follower.grantedUntil ?? 0;
+        const { leaseMs } = node.sources.replicas;
+        if (until === 0 || process.clock.now() <= until + leaseMs * DRIFT) continue;
+        throw new Violation(1, `R${copy.meta.id}@${name} reads by a lease of ${member.node}, which is over there`);
+      }
+    }
   }
 
   /** What was acknowledged is there when a copy begins to serve. */

@@ -2,9 +2,12 @@ import type { Copy } from '../../../node/range/copy.js';
 import type { Replication } from '../../../node/range/replication.js';
 import type { Storage } from '../../../node/storage/storage.js';
 import { keyFromBytes } from '../../../model/key.js';
+import type { Clock } from '../../../runtime/clock.js';
 import { type Private, broken, inside, serviceOf } from './broken.js';
 
 /* Faults that only a range with several copies can have. */
+
+const SLOW_ANSWER_MS = 2_000;
 
 export const commitsAlone = broken('a primary acknowledges before every copy in sync has it', [3, 4], {
   node: (node) => {
@@ -23,14 +26,21 @@ export const commitsAlone = broken('a primary acknowledges before every copy in 
   },
 });
 
+/** Where answers take long, so that it matters: a sound build only goes without leases then. */
 export const countsLeasesFromTheAnswer = broken('a primary counts a lease from when it was granted, not from when it was asked for', [1, 3], {
   source: (source) => {
-    const fields = inside(source) as { leases: Map<number, number>; deps: { clock: { now(): number } } };
+    const fields = inside(source) as { leases: Map<number, number>; deps: { clock: Clock } };
+    const { clock } = fields.deps;
     fields.leases = new (class extends Map<number, number> {
       override get(id: number): number | undefined {
-        return this.has(id) ? fields.deps.clock.now() : undefined;
+        return this.has(id) ? clock.now() : undefined;
       }
     })();
+    const receive = source.receive.bind(source);
+    source.receive = (message) => {
+      if (message.type === 'ack' && message.lease !== undefined) clock.after(SLOW_ANSWER_MS, () => { receive(message); });
+      else receive(message);
+    };
     return source;
   },
 });
