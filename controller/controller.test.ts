@@ -169,6 +169,27 @@ describe('a controller', () => {
     }
   });
 
+  it('that begins to lead looks before it judges: what is over by then does not stand in the way', async () => {
+    const { controller, process } = await cluster.startLeader('5200', '5201', '5202');
+    // It dies between the destination's becoming active and its own seeing that.
+    cluster.intercept = (command, obey) => {
+      const answer = obey();
+      if (command.command === 'Activate') controller.close();
+      return answer;
+    };
+    controller.run(move('5201')).catch(() => undefined);
+    await cluster.clock.advance(10);
+    process.crash();
+    cluster.intercept = (_, obey) => obey();
+    expect(cluster.nodes.get('5201')?.copies.get(1)?.state).toBe('Active');
+    const { controller: next } = cluster.startController();
+    await cluster.clock.advance(2000);
+    next.lead({ leading: true, term: 2, leaderAddress: 'host:5000' });
+    const onward = next.run(move('5202'));
+    await Promise.all([onward, cluster.clock.advance(100)]);
+    expect(holder(next)).toBe('5202');
+  });
+
   it('waits for a node that is gone, says so, and goes on when it is back', async () => {
     const { controller } = await cluster.startLeader('5200', '5201');
     await cluster.killNode('5200');

@@ -93,6 +93,7 @@ export class Loop {
   private cancelWake: Cancel | undefined;
   private lastComplaint = '';
   private lastReadMs = -Infinity;
+  private hasPutOff = false;
   /** It was read by one that led already, and has led since: nobody else changes it. */
   private isOwn = false;
 
@@ -269,8 +270,9 @@ export class Loop {
     const { clock, observer, roster, want, avoid } = this.options;
     const startedMs = clock.now();
     const groups: ChangeGroup[] = [];
-    const obeyed = this.obeyOrders(groups);
-    const accepted = this.acceptRequests(groups);
+    const listens = this.listens();
+    const obeyed = listens ? this.obeyOrders(groups) : [];
+    const accepted = listens ? this.acceptRequests(groups) : [];
     const scope = this.agenda.take();
     const decidedOn = roster();
     const decision = reconcile(this.world(decidedOn), scope);
@@ -293,6 +295,16 @@ export class Loop {
     this.agenda.add(decision.again);
     this.tell(decision, accepted, scope);
     for (const { order, adjustment } of obeyed) this.tellObeyed(order, adjustment);
+  }
+
+  /**
+   * What is asked for is judged by a world that is decided on: who saw that a range serves must not be told that it is
+   * still being moved, only because nobody has looked since, as in a leader's first pass. Put off by one pass at most.
+   */
+  private listens(): boolean {
+    const isAsked = this.requests.length + this.orders.length > 0;
+    this.hasPutOff = isAsked && !this.hasPutOff && !this.agenda.isEmpty;
+    return isAsked && !this.hasPutOff;
   }
 
   private world(roster: Roster): World {

@@ -51,7 +51,7 @@ test_controllers_killed_at_each_step_of_moves_under_load() {
     # A file for each: under load the shell that truncates one may come later than who reads it.
     steps=$BATS_TEST_TMPDIR/move-$here
     in_background "$steps" rctl --steps move 2 "${to[here]}"
-    until_true "the step $step" grep -q -- "$step" "$steps.err"
+    until_true "the step $step" grep -q -- "$step" "$steps.err" || { cat "$steps.err" >&2; return 1; }
     kill_hard controller.1
     until_true 'rangerctl has ended' test -s "$steps.exit"
     start_again controller.1
