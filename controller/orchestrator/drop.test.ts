@@ -32,6 +32,27 @@ describe('strays', () => {
     expect(decision.problems.map((p) => p.because).join()).toContain(problem);
   });
 
+  describe('on a disk that was given up under another name', () => {
+    // 5209 is gone, and its disk is 5201's now.
+    const reset = 'R1 [-inf, +inf): P1@5200 Active, P0@5209 Dropped -> NotFound';
+    const world = (state: RemoteState) =>
+      build({
+        nodes,
+        ranges: [reset],
+        roster: stray(1, state, state === 'Active'),
+        change: (range) => ({ ...range, epoch: 7, placements: range.placements.map((p) => (p.index === 0 ? { ...p, incarnation: '5201', lost: true } : p)) }),
+      });
+
+    it('are told to stop', () => {
+      expect(lines(reconcile(world('Active')))).toEqual(['Deactivate stray R1@5201 epoch 7']);
+    });
+
+    it('and dropped by force once they have, as nothing that they hold counts', () => {
+      expect(reconcile(world('Inactive')).commands).toMatchObject([{ command: 'Drop', node: '5201', epoch: 7, force: true }]);
+      expect(reconcile(world('Deactivating')).commands).toEqual([]);
+    });
+  });
+
   it('are looked for only where asked', () => {
     const world = build({ nodes, ranges: [live], roster: stray(1, 'Inactive') });
     expect(reconcile(world, { ranges: [1], nodes: [] }).commands).toEqual([]);

@@ -1,11 +1,12 @@
 import type { RangeId } from '../../model/range.js';
+import type { Command } from '../../model/states.js';
 import type { RemoteRange, RosterNode } from '../roster/roster.js';
 import { attemptOf, isReachable } from '../roster/roster.js';
 import { isPrunable } from '../keyspace/keyspace.js';
 import { type PlacementRecord, isGivenUp, placementOn } from '../keyspace/record.js';
 import type { Draft } from './draft.js';
 import { isDropConfirmed } from './orders.js';
-import { isStranger, look } from './sight.js';
+import { isOnDiskOf, isStranger, look } from './sight.js';
 
 /**
  * Drop: what is no longer wanted is forgotten once its node has confirmed that it
@@ -56,22 +57,29 @@ export function sweepStray(draft: Draft, node: RosterNode, report: RemoteRange):
     draft.problem({ range: id, node: node.ident, because: `${node.ident} holds R${id}, which this controller never made; it is left alone` });
     return;
   }
+  const range = draft.get(id);
+  if (range?.placements.some((placement) => isGivenUp(placement) && isOnDiskOf(node, placement))) {
+    // What was given up came back under another name. Like its namesake it is told to stop, and goes.
+    if (report.state === 'Active') orderStray(draft, node, report, 'Deactivate', range.epoch);
+    else if (report.state === 'Inactive') orderStray(draft, node, report, 'Drop', range.epoch, { force: true });
+    return;
+  }
   if (report.serving || report.state === 'Active') {
     draft.problem({ range: id, node: node.ident, because: `${node.ident} still serves R${id}, which is not placed there; it is left alone` });
     return;
   }
-  if (report.state === 'Inactive') orderDrop(draft, node, report, draft.get(id)?.epoch ?? 0);
+  if (report.state === 'Inactive') orderStray(draft, node, report, 'Drop', range?.epoch ?? 0);
 }
 
-function orderDrop(draft: Draft, node: RosterNode, report: RemoteRange, epoch: number): void {
+function orderStray(draft: Draft, node: RosterNode, report: RemoteRange, command: Command, epoch: number, how: { readonly force?: true } = {}): void {
   const attempt = attemptOf(draft.world.roster, report.meta.id, node.ident);
-  if (attempt?.command === 'Drop' && !attempt.inFlight && attempt.nextTryMs > draft.world.nowMs) {
+  if (attempt?.command === command && !attempt.inFlight && attempt.nextTryMs > draft.world.nowMs) {
     draft.lookAgainAt(attempt.nextTryMs);
     return;
   }
   const { id, start, end } = report.meta;
   draft.command({
-    command: 'Drop',
+    command,
     node: node.ident,
     address: node.address,
     index: undefined,
@@ -79,7 +87,6 @@ function orderDrop(draft: Draft, node: RosterNode, report: RemoteRange, epoch: n
     epoch: Math.max(epoch, report.epoch),
     parents: [],
     initial: false,
+    ...how,
   });
 }
-
-

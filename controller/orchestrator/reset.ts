@@ -1,9 +1,10 @@
 import { type RangeId, formatRange } from '../../model/range.js';
 import type { RecordChange } from '../keyspace/keyspace.js';
-import { type PlacementRecord, type RangeRecord, isInSync } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, isInSync, placementOn } from '../keyspace/record.js';
+import { isReachable } from '../roster/roster.js';
 import { type Family, familyOf } from './epochs.js';
 import { type Adjustment, type Refusal, busyWith, refuse, unknownRange } from './request.js';
-import { type Sight, look } from './sight.js';
+import { type Sight, isOnDiskOf, look } from './sight.js';
 import type { World } from './types.js';
 
 export interface ResetRequest {
@@ -31,7 +32,7 @@ export function planReset(world: World, request: ResetRequest): Adjustment | Ref
   const taken = family.children.some(({ established }) => established);
   const given = taken ? [...family.parents, ...family.children] : [range];
   const kept = given.flatMap((member) => member.placements.filter((p) => p.state !== 'Dropped').map((placement) => ({ range: member, placement, sight: look(world.roster, member, placement) })));
-  const obstacle = kept.map(whyKept).find((why) => why !== undefined);
+  const obstacle = kept.map(whyKept).find((why) => why !== undefined) ?? whyElsewhere(world, given);
   if (obstacle !== undefined) return refuse(obstacle);
   if (!kept.some(isLost)) return refuse(`no copy of ${list(given)} is lost; \`rangerctl range ${range.id}\` shows what it waits for`);
   const restarting = taken ? family.parents : [range];
@@ -113,6 +114,20 @@ function whyKept({ range, placement, sight }: Kept): string | undefined {
   const isMember = range.insync.length > 1 && isInSync(range, placement) && sight.state !== 'NotFound';
   const holds = isMember || sight.report?.serving === true || sight.state === 'Active' || sight.state === 'Activating' || sight.state === 'Deactivating';
   return holds ? `${node} is up and has the data of R${range.id} (it says it is ${sight.state}); nothing is lost` : undefined;
+}
+
+/** A node on which no copy was placed has the data all the same: a disk that came back under another name. */
+function whyElsewhere({ roster }: World, given: readonly RangeRecord[]): string | undefined {
+  for (const range of given) {
+    for (const node of roster.nodes.values()) {
+      const report = isReachable(node) && !placementOn(range, node.ident) ? node.ranges.get(range.id) : undefined;
+      if (report?.serving !== true && report?.state !== 'Active') continue;
+      const was = range.placements.find((placement) => isOnDiskOf(node, placement));
+      const todo = was ? `its disk was ${was.node}'s: start it as ${was.node} again` : 'it was not placed there';
+      return `${node.ident} is up and has the data of R${range.id} (it says it is ${report.state}); ${todo}`;
+    }
+  }
+  return undefined;
 }
 
 /** One that never was prepared was not there to be lost. */

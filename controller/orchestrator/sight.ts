@@ -40,6 +40,11 @@ export function isStranger(node: RosterNode, placement: PlacementRecord): boolea
   return placement.incarnation !== undefined && node.incarnation !== undefined && placement.incarnation !== node.incarnation;
 }
 
+/** The disk that the placement is on is this node's, whatever the node is called now. */
+export function isOnDiskOf(node: RosterNode, placement: PlacementRecord): boolean {
+  return placement.incarnation !== undefined && placement.incarnation === node.incarnation;
+}
+
 /** It says that it is active, and could be told otherwise. */
 export function isActive(sight: Sight): boolean {
   return sight.kind === 'here' && sight.reachable && sight.state === 'Active';

@@ -165,6 +165,12 @@ export class Cluster {
     this.discover(node);
   }
 
+  /** The disk of a node that is gone is started under another name. */
+  comeBackAs(ident: NodeIdent, as: NodeIdent): void {
+    this.addNode(as, this.zones.get(ident)).takeDiskOf(this.node(ident));
+    this.comeBack(as, false);
+  }
+
   /** Nothing goes between the node and the others any more, or again; the controller reaches it all the same. */
   cutOff(ident: NodeIdent, isCutOff: boolean): void {
     this.node(ident).cutOff = isCutOff;

@@ -167,6 +167,16 @@ export class FakeNode {
     this.incarnation = `${this.incarnation}+`;
   }
 
+  /** Runs on another's disk from now on. */
+  takeDiskOf(other: FakeNode): void {
+    this.copies.clear();
+    this.fences.clear();
+    for (const [id, copy] of other.copies) this.copies.set(id, copy);
+    for (const [id, fence] of other.fences) this.fences.set(id, fence);
+    this.incarnation = other.incarnation;
+    other.loseDisk();
+  }
+
   /** A command to a copy that is where it leads already brings what it says. */
   private repeat(command: WantedCommand, copy: FakeCopy): void {
     if (command.command === 'Prepare') this.follow(command, copy);

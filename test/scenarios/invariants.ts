@@ -77,7 +77,7 @@ export class Invariants {
 
 /** What it has counts no more, whatever it believes until it is told. */
 function isGivenUp(keyspace: Keyspace, node: FakeNode, copy: FakeCopy): boolean {
-  return keyspace.get(copy.meta.id)?.placements.some((p) => p.lost && p.node === node.ident) === true;
+  return keyspace.get(copy.meta.id)?.placements.some((p) => p.lost && p.incarnation === node.incarnation) === true;
 }
 
 /** Who is persisted as in sync is waited for by whoever can acknowledge a write. */

@@ -33,6 +33,7 @@ import { FAULT_KINDS } from './faults.js';
  *   > 5201 refuses Activate      faults.ts has the kinds; `of R2` and `2 times` limit them
  *   > 5201 heals                 no faults any more
  *   > 5201 dies, freezes, returns, returns empty, drains, undrains
+ *   > 5201 returns as 5209       with its disk under another name
  *   > 5201 hears late            what was delayed on the way to it arrives
  *   > 5201 lags, catches up      its copies fetch nothing from those they follow, or do again
  *   > 5201 is cut off, is joined no other node reaches it, though the controller does; or all do again
@@ -225,6 +226,10 @@ class Player {
     const [, requests, id] = /^serves (\d+)\/s of R(\d+)$/.exec(what) ?? [];
     if (id !== undefined) {
       this.cluster.setLoad(ident, Number(id), Number(requests));
+      return;
+    }
+    if (what.startsWith('returns as ')) {
+      this.cluster.comeBackAs(ident, what.slice('returns as '.length));
       return;
     }
     if (what.startsWith('is damaged')) {
