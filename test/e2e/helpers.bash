@@ -111,6 +111,10 @@ kill_hard() {
   until_true "$1 is gone" dead "$pid"
 }
 
+# is_heard <ident>: as far as the controller says.
+is_heard() { [[ $(rctl node "$1" 2>/dev/null | json 'it.node.reachable' 2>/dev/null) == true ]]; }
+is_missed() { ! is_heard "$1"; }
+
 # start_again node.1: with the same port, data and coordination, as bin/dev had it.
 start_again() {
   local name=$1 entry=${1%.*} port command coordination data

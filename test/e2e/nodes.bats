@@ -36,7 +36,6 @@ hold_target() {
   # Or the operation would be refused, for want of the node.
   until_true "the controller hears of $TARGET" is_heard "$TO"
 }
-is_heard() { [[ $(rctl node "$1" 2>/dev/null | json 'it.node.reachable') == true ]]; }
 
 # prepares <node>: some range is being prepared there, as the node says
 prepares() { [[ $(rctl node "$1" 2>/dev/null | json 'it.ranges.some((r) => r.info?.state === "PREPARING")') == true ]]; }

@@ -13,12 +13,12 @@ teardown() {
   stop_cluster
 }
 
-# Each copy that is wanted is there, and the primary waits for both others.
+# Each copy that is wanted is there, the primary waits for both others, and that is persisted.
 three_in_sync() {
   rctl range 1 2>/dev/null | json 'const there = it.placements.filter((p) => p.range_info && p.placement.state !== "PS_DROPPED");
     const primary = there.find((p) => p.range_info.state === "ACTIVE");
     const followers = primary.range_info.replica.followers.filter((f) => f.in_sync && Number(f.silent_ms) < 2000);
-    process.exit(there.length === 3 && followers.length === 2 ? 0 : 1)' >/dev/null 2>&1
+    process.exit(there.length === 3 && there.every((p) => p.in_sync) && followers.length === 2 ? 0 : 1)' >/dev/null 2>&1
 }
 
 # a_follower: the name of a process that has one, such as node.2
@@ -47,6 +47,8 @@ logged() { since_start | grep -q "$1"; }
   for key in k1 k2 k3; do rctl put "$key" "value of $key"; done
   follower=$(a_follower) port=$(port_of "$(a_follower)")
   kill_hard "$follower"
+  # Or what is said of the copies until then would be taken for what is so when it is back.
+  until_true 'the controller misses it' is_missed "$port"
   damage "$follower" rot k1
   damage "$follower" remove k2
   damage "$follower" revive zombie
@@ -71,6 +73,8 @@ logged() { since_start | grep -q "$1"; }
   for key in k1 k2; do rctl put "$key" "value of $key"; done
   follower=$(a_follower) port=$(port_of "$(a_follower)")
   kill_hard "$follower"
+  # Or what is said of the copies until then would be taken for what is so when it is back.
+  until_true 'the controller misses it' is_missed "$port"
   damage "$follower" rot k1
   # As a follower it compares nothing.
   VERIFY_EVERY=1s start_again "$follower"
