@@ -6,6 +6,8 @@ export default defineConfig({
     exclude: ['**/node_modules/**', 'dist/**', '.data/**', '.cache/**'],
     // Processes, sockets and storage: each file in its own process, as it is in production.
     pool: 'forks',
+    // Much of what they do is waiting.
+    maxWorkers: '100%',
     // Nothing here waits for luck, but a busy machine may be slow.
     testTimeout: 30_000,
     hookTimeout: 30_000,

@@ -7,7 +7,7 @@ load helpers
 setup() {
   export CHAOS=0.5 CHAOS_DELAY=100ms
   start_cluster -m controller=1,proxy=1,node=3
-  until_true 'the first range serves' is_quiet
+  until_settled
 }
 
 teardown() {
@@ -16,11 +16,6 @@ teardown() {
 }
 
 # Every range has one copy, which serves, and nothing else is left of any operation.
-is_quiet() {
-  rctl ranges 2>/dev/null | json 'const open = it.ranges.filter((r) => r.state !== "RS_OBSOLETE" || r.placements.length > 0);
-    process.exit(open.length > 0 && open.every((r) => r.state === "RS_ACTIVE" && r.placements.length === 1 && r.placements[0].range_info?.state === "ACTIVE" && r.placements[0].range_info.serving) ? 0 : 1)' 2>/dev/null
-}
-
 ranges() { rctl ranges | json 'it.ranges.filter((r) => r.state === "RS_ACTIVE").sort((a, b) => Buffer.compare(Buffer.from(a.meta.start, "base64"), Buffer.from(b.meta.start, "base64"))).map((r) => r.meta.ident).join(" ")'; }
 
 @test "ten operations with half of all commands disturbed: nothing wrong, and every range serves in the end" {
@@ -35,7 +30,7 @@ ranges() { rctl ranges | json 'it.ranges.filter((r) => r.state === "RS_ACTIVE").
       3) if [[ ${#ids[@]} -gt 1 ]]; then run --separate-stderr rctl join "${ids[0]}" "${ids[1]}"; else run --separate-stderr rctl move "${ids[0]}" "$node"; fi ;;
     esac
     if [[ $status -eq 0 ]]; then done=$((done + 1)); else refused=$((refused + 1)); fi
-    PATIENCE_S=60 until_true 'every range serves' is_quiet
+    PATIENCE_S=60 until_settled
   done
   echo "# $done done, $refused taken back or refused with a reason" >&3
   [[ $((done + refused)) -eq 10 && $done -gt 0 ]]

@@ -5,12 +5,11 @@ load helpers
 
 setup() {
   start_cluster
-  until_true 'the first range is served' serves
+  until_placed
 }
 
 teardown() { stop_cluster; }
 
-serves() { [[ $(rctl ranges | json 'it.ranges[0].placements.map((p) => p.placement.state).join()') == PS_ACTIVE ]]; }
 
 samples() { node "$ROOT/test/e2e/tools/samples.mjs" "$1" "$BASE_PORT" "$DATA"; }
 

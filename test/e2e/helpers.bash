@@ -111,9 +111,9 @@ kill_hard() {
   until_true "$1 is gone" dead "$pid"
 }
 
-# is_heard <ident>: as far as the controller says.
-is_heard() { [[ $(rctl node "$1" 2>/dev/null | json 'it.node.reachable' 2>/dev/null) == true ]]; }
-is_missed() { ! is_heard "$1"; }
+# until_heard, until_missed <ident>: as far as the controller says.
+until_heard() { until_shown 'it.node.reachable' node "$1"; }
+until_missed() { until_shown '!it?.node.reachable' node "$1"; }
 
 # start_again node.1: with the same port, data and coordination, as bin/dev had it.
 start_again() {
@@ -154,6 +154,27 @@ wait_ready() {
 
 # rctl <arguments…>: rangerctl for this cluster.
 rctl() { RANGERCTL_ADDR=localhost:$BASE_PORT RANGERCTL_PROXY=localhost:$((BASE_PORT + 100)) "$ROOT/bin/rangerctl" "$@"; }
+
+# until_shown '<expression over it>' <arguments of rangerctl…>: until what it shows is so. One process
+# asks again and again, so that waiting leaves the machine to those who are waited for.
+until_shown() { RANGERCTL_ADDR=localhost:$BASE_PORT RANGERCTL_PROXY=localhost:$((BASE_PORT + 100)) node "$ROOT/test/e2e/tools/until.mjs" "$PATIENCE_S" "$@"; }
+
+# Every range is active, and served by one node.
+until_placed() {
+  until_shown 'const open = it.ranges.filter((r) => r.state === "RS_ACTIVE");
+    open.length > 0 && open.every((r) => r.placements.filter((p) => p.range_info?.serving).length === 1)' ranges
+}
+
+# Nothing goes on any more: every range that is left is available, with its one copy.
+until_settled() {
+  until_shown 'const open = it.ranges.filter((r) => r.state !== "RS_OBSOLETE" || r.placements.length > 0);
+    open.length > 0 && open.every((r) => r.state === "RS_ACTIVE" && !r.unavailable && r.placements.length === 1 && r.placements[0].range_info?.state === "ACTIVE" && r.placements[0].range_info.serving)' ranges
+}
+
+# until_owned <range> <ident>: by the node on which it is to be active.
+until_owned() { until_shown "it.placements.some((p) => p.placement.state === 'PS_ACTIVE' && p.placement.node === '$2')" range "$1"; }
+until_unavailable() { until_shown 'it.unavailable' range "$1"; }
+until_empty() { until_shown 'it.ranges.length === 0' node "$1"; }
 
 # json '<expression over it>': reads JSON on standard input, as `jq` would, which may not be there.
 json() { node -e 'const it = JSON.parse(require("fs").readFileSync(0, "utf8")); const out = eval(process.argv[1]); console.log(typeof out === "string" ? out : JSON.stringify(out));' "$1"; }
@@ -210,9 +231,8 @@ free_ports() {
 start_on() {
   [[ $1 != consul ]] || start_consul
   start_cluster "${@:2}"
-  until_true 'every range is placed' all_placed
+  until_placed
 }
-all_placed() { [[ $(layout 2>/dev/null) =~ ^([0-9]+:[0-9]+ ?)+$ ]]; }
 
 stop_all() {
   stop_cluster

@@ -10,7 +10,7 @@ HELD=before-prepare-commit=delay:5000
 
 setup() {
   start_cluster -m controller=1,proxy=1,node=3
-  until_true 'the first range serves' all_placed
+  until_placed
   kv put "$(address_of proxy.1)" a:200:100 z:200:100
   FROM=$(owner_of 1)
   TO=$(port_of node.2)
@@ -34,17 +34,15 @@ hold_target() {
   kill_hard "$TARGET"
   FAILPOINT=$HELD start_again "$TARGET"
   # Or the operation would be refused, for want of the node.
-  until_true "the controller hears of $TARGET" is_heard "$TO"
+  until_heard "$TO"
 }
-
-# prepares <node>: some range is being prepared there, as the node says
-prepares() { [[ $(rctl node "$1" 2>/dev/null | json 'it.ranges.some((r) => r.info?.state === "PREPARING")') == true ]]; }
 
 # begin <command of rangerctl…>: in the background, until the target prepares
 begin() {
   OPERATION=$SCRATCH/operation
   in_background "$OPERATION" rctl "$@"
-  until_true "$TARGET prepares" prepares "$TO"
+  # Some range is being prepared there, as the node says.
+  until_shown 'it.ranges.some((r) => r.info?.state === "PREPARING")' node "$TO"
   # It is in the middle: the operation has not ended.
   [[ ! -s $OPERATION.exit ]]
 }
@@ -64,12 +62,6 @@ ended() {
   [[ $code -eq 0 || ($code -eq 1 && $why == 'rangerctl: '*' refused: '?*) ]] || { cat "$OPERATION" "$OPERATION.err" >&2; return 1; }
 }
 
-# is_settled: every range that is not obsolete serves from its one copy, and nothing else is left of any operation
-is_settled() {
-  rctl ranges 2>/dev/null | json 'const open = it.ranges.filter((r) => r.state !== "RS_OBSOLETE" || r.placements.length > 0);
-    process.exit(open.length > 0 && open.every((r) => r.state === "RS_ACTIVE" && !r.unavailable && r.placements.length === 1 && r.placements[0].range_info?.state === "ACTIVE" && r.placements[0].range_info.serving) ? 0 : 1)' >/dev/null 2>&1
-}
-
 # none_failed: what was under way when the node died was sent again, and applied once
 none_failed() {
   json 'it.errors === 0 && it.unknown_outcomes === 0 || process.exit(1)' <"$HAMMER_REPORT" >/dev/null && return
@@ -79,7 +71,7 @@ none_failed() {
 
 # all_is_well: after an operation in which a node died and was back within the deadline of a request
 all_is_well() {
-  until_true 'every range serves' is_settled
+  until_settled
   stop_hammer >"$SCRATCH/load"
   echo "# $(<"$SCRATCH/load")" >&3
   none_failed
@@ -148,7 +140,6 @@ owners() {
   done | tr -d '\n'
 }
 
-is_unavailable() { rctl range "$1" 2>/dev/null | json 'it.unavailable ? it.waiting : process.exit(1)' 2>/dev/null; }
 not_served_by() { refused 1 stale rctl --addr "$(address_of "$(name_of "$1")")" get a00000; }
 
 @test "the owner stands still and goes on: its range waits for it, and nobody else takes it" {
@@ -157,7 +148,7 @@ not_served_by() { refused 1 stale rctl --addr "$(address_of "$(name_of "$1")")" 
   STOPPED_PID=$(pid_of "$SOURCE")
   kill -STOP "$STOPPED_PID"
   since=$SECONDS
-  until_true 'the range is shown as unavailable' is_unavailable 1
+  until_unavailable 1
   # Even when somebody wants it elsewhere.
   run ! rctl --timeout 2s move 1 "$TO"
   # Longer than a request may take, and than a node is missed.
@@ -165,16 +156,12 @@ not_served_by() { refused 1 stale rctl --addr "$(address_of "$(name_of "$1")")" 
     for name in node.1 node.2 node.3; do [[ $name == "$SOURCE" ]] || not_served_by "$(port_of $name)"; done
   done
   kill -CONT "$STOPPED_PID"
-  until_true 'every range serves' is_settled
+  until_settled
   owner=$(owners 1)
   [[ $owner == "$FROM" || $owner == "$TO" ]]
   stop_hammer >"$SCRATCH/load"
   echo "# $(<"$SCRATCH/load")" >&3
   keys_are_there
-}
-
-stranger_is_named() {
-  rctl ranges 2>/dev/null | json 'it.ranges.filter((r) => r.unavailable).map((r) => `${r.meta.ident}: ${r.waiting}`).join()' | grep -q "^1: $FROM came back with another disk"
 }
 
 @test "a node back with an empty directory under its old name is a stranger; with the old one it serves" {
@@ -183,7 +170,7 @@ stranger_is_named() {
   kill_hard "$SOURCE"
   mv "$data" "$data.kept"
   start_again "$SOURCE"
-  until_true 'the range is shown as unavailable, and why' stranger_is_named
+  until_shown "it.ranges.filter((r) => r.unavailable).some((r) => r.meta.ident === '1' && r.waiting.startsWith('$FROM came back with another disk'))" ranges
   # Nobody says that there is no such key: nobody knows.
   run --separate-stderr rctl --timeout 2s get a00000
   [[ $status -ne 0 && $status -ne 3 && $output$stderr != *NOT_FOUND* ]]
@@ -192,7 +179,7 @@ stranger_is_named() {
   rm -r "$data"
   mv "$data.kept" "$data"
   start_again "$SOURCE"
-  until_true 'every range serves' is_settled
+  until_settled
   stop_hammer >"$SCRATCH/load"
   echo "# $(<"$SCRATCH/load")" >&3
   keys_are_there

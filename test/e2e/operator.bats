@@ -11,7 +11,6 @@ count_on() { rctl node "$1" | json 'it.ranges.length'; }
 is_empty() { [[ $(count_on "$1") == 0 ]]; }
 status_is() { local code=0; rctl status >/dev/null 2>&1 || code=$?; [[ $code == "$1" ]]; }
 unavailable() { rctl ranges | json 'it.ranges.filter((r) => r.unavailable).length'; }
-all_available() { [[ $(unavailable) == 0 ]]; }
 is_unavailable() { rctl range "$1" | json 'it.unavailable ? it.waiting : process.exit(1)'; }
 
 # three_ranges: R2 to R5 all on the first node.
@@ -54,7 +53,7 @@ three_ranges() {
   rctl cordon "$second"
   kill_hard controller.1
   start_again controller.1
-  until_true 'the nodes are back' owned_by 1 "$first"
+  until_owned 1 "$first"
   run -1 rctl move 1 "$second"
   [[ $output == *cordoned* ]]
   rctl uncordon "$second"
@@ -71,7 +70,7 @@ three_ranges() {
   kill_hard "$node"
   DRAIN=true start_again "$node"
   pid=$(pid_of "$node")
-  until_true 'the range is back' owned_by 1 "$port"
+  until_owned 1 "$port"
   kill -TERM "$pid"
   until_true 'the node has stopped' dead "$pid"
   run ! owned_by 1 "$port"
@@ -86,26 +85,26 @@ three_ranges() {
   run -1 rctl range reset 1 --accept-data-loss
   [[ $output == *'nothing is lost'* ]]
   kill_hard "$node"
-  until_true 'the range is shown as unavailable' is_unavailable 1
+  until_unavailable 1
   is_unavailable 1 | grep -q "$port is gone"
   run -1 rctl status
   json 'it.health === "DEGRADED" && it.items.some((i) => i.todo.includes("range reset 1 --accept-data-loss")) || process.exit(1)' <<<"$output"
   start_again "$node"
-  until_true 'all is well' status_is 0
+  until_shown 'code === 0' status
   kv check "$(address_of proxy.1)" a:100:100
 
   kill_hard "$node"
-  until_true 'the range is shown as unavailable' is_unavailable 1
+  until_unavailable 1
   run -1 rctl range reset 1
   [[ $output == *--accept-data-loss* ]]
   run -0 rctl range reset 1 --accept-data-loss
-  until_true 'the range serves again' all_available
+  until_shown 'it.ranges.every((r) => !r.unavailable)' ranges
   run ! owned_by 1 "$port"
   run -3 rctl get a00000
   rctl put after reset
   # The copy that was given up does not come back to life.
   start_again "$node"
-  until_true 'the old copy is dropped' is_empty "$port"
-  until_true 'all is well' status_is 0
+  until_empty "$port"
+  until_shown 'code === 0' status
   [[ $(rctl get after) == reset ]]
 }

@@ -6,7 +6,7 @@ load seed
 
 setup_file() {
   start_cluster
-  until_true 'the first range is served' serves
+  until_placed
   export REST_PORT
   REST_PORT=$(free_ports 1)
   "$ROOT/bin/proxy" --listen localhost:0 --ident rest --coordination "embedded://localhost:$BASE_PORT" --rest-addr "localhost:$REST_PORT" >"$BATS_FILE_TMPDIR/proxy.log" 2>&1 3>&- &
@@ -22,7 +22,6 @@ teardown_file() {
   stop_cluster
 }
 
-serves() { [[ $(rctl ranges | json 'it.ranges[0].placements.map((p) => p.placement.state).join()') == PS_ACTIVE ]]; }
 answers_rest() { [[ $(curl -s -o /dev/null -w '%{http_code}' "localhost:$REST_PORT/none") == 404 ]]; }
 
 @test "REST: a value from the command line" {

@@ -6,7 +6,7 @@ load seed
 
 setup_file() {
   start_cluster
-  until_true 'the first range is served' serves
+  until_placed
   export RANGERCTL_ADDR=localhost:$BASE_PORT
   export HOSTS="localhost:5100 $(address_of proxy.1)
 5200 $(port_of node.1)
@@ -19,7 +19,6 @@ rangerctl $ROOT/bin/rangerctl
 }
 teardown_file() { stop_cluster; }
 
-serves() { [[ $(rctl ranges | json 'it.ranges[0].placements.map((p) => p.placement.state).join()') == PS_ACTIVE ]]; }
 
 @test "a load test, during which range 1 moves, splits, and its parts join" {
   in_background "$SCRATCH/hammer" as_written './hammer -addr localhost:5100 -duration 60s'

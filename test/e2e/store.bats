@@ -5,11 +5,10 @@ load helpers
 
 setup_file() {
   start_cluster
-  until_true 'the first range is served' serves
+  until_placed
 }
 teardown_file() { stop_cluster; }
 
-serves() { [[ $(rctl ranges | json 'it.ranges[0].placements.map((p) => p.placement.state).join()') == PS_ACTIVE ]]; }
 proxy() { address_of proxy.1; }
 lines() { wc -l <"$1"; }
 has_lines() { [[ $(lines "$1") -ge $2 ]]; }

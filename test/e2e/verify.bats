@@ -5,7 +5,7 @@ load helpers
 
 setup() {
   start_cluster --replicas 3
-  until_true 'three copies are in sync' three_in_sync
+  until_three_in_sync
 }
 
 teardown() {
@@ -14,11 +14,11 @@ teardown() {
 }
 
 # Each copy that is wanted is there, the primary waits for both others, and that is persisted.
-three_in_sync() {
-  rctl range 1 2>/dev/null | json 'const there = it.placements.filter((p) => p.range_info && p.placement.state !== "PS_DROPPED");
+until_three_in_sync() {
+  until_shown 'const there = it.placements.filter((p) => p.range_info && p.placement.state !== "PS_DROPPED");
     const primary = there.find((p) => p.range_info.state === "ACTIVE");
     const followers = primary.range_info.replica.followers.filter((f) => f.in_sync && Number(f.silent_ms) < 2000);
-    process.exit(there.length === 3 && there.every((p) => p.in_sync) && followers.length === 2 ? 0 : 1)' >/dev/null 2>&1
+    there.length === 3 && there.every((p) => p.in_sync) && followers.length === 2' range 1
 }
 
 # a_follower: the name of a process that has one, such as node.2
@@ -29,7 +29,7 @@ a_follower() {
 }
 
 damage() { node "$ROOT/test/e2e/tools/damage.mjs" "$DATA/node-$(port_of "$1")" "${@:2}"; }
-alike() { rctl verify >/dev/null 2>&1; }
+until_alike() { until_shown 'code === 0' verify; }
 logged() { since_start | grep -q "$1"; }
 
 @test "copies are compared under load, and are alike" {
@@ -48,12 +48,12 @@ logged() { since_start | grep -q "$1"; }
   follower=$(a_follower) port=$(port_of "$(a_follower)")
   kill_hard "$follower"
   # Or what is said of the copies until then would be taken for what is so when it is back.
-  until_true 'the controller misses it' is_missed "$port"
+  until_missed "$port"
   damage "$follower" rot k1
   damage "$follower" remove k2
   damage "$follower" revive zombie
   start_again "$follower"
-  until_true 'it has caught up' three_in_sync
+  until_three_in_sync
   run --separate-stderr rctl verify 1 --no-json
   echo "$output" | sed 's/^/# /' >&3
   [[ $status -eq 1 ]]
@@ -61,8 +61,8 @@ logged() { since_start | grep -q "$1"; }
   [[ $output == *"k1: $port has another value"* && $output == *"k2: $port lacks it"* && $output == *"zombie: $port has it, though it was deleted"* ]]
   logged 'a copy is damaged, and is to be made anew'
   until_true 'the controller gives it up' logged "R1 is to have a new copy: the copy on $port is damaged"
-  until_true 'three copies are in sync again' three_in_sync
-  until_true 'they are alike' alike
+  until_three_in_sync
+  until_alike
   [[ $(rctl verify | json 'it.ranges[0].copies.filter((copy) => copy.differences === 0 && copy.skipped === "").length') -eq 3 ]]
   [[ $(rctl get k1) == 'value of k1' && $(rctl get k2) == 'value of k2' ]]
   rctl status >/dev/null
@@ -74,15 +74,15 @@ logged() { since_start | grep -q "$1"; }
   follower=$(a_follower) port=$(port_of "$(a_follower)")
   kill_hard "$follower"
   # Or what is said of the copies until then would be taken for what is so when it is back.
-  until_true 'the controller misses it' is_missed "$port"
+  until_missed "$port"
   damage "$follower" rot k1
   # As a follower it compares nothing.
   VERIFY_EVERY=1s start_again "$follower"
-  until_true 'it has caught up' three_in_sync
+  until_three_in_sync
   rctl transfer 1 "$port" >/dev/null
   until_true 'another takes its place' logged "R1 fails over from $port to .*: the copy on $port is damaged"
   since_start | grep 'copies of a range differ' | sed 's/^/# /' >&3
-  until_true 'three copies are in sync again' three_in_sync
-  until_true 'they are alike' alike
+  until_three_in_sync
+  until_alike
   [[ $(owner_of 1) != "$port" && $(rctl get k1) == 'value of k1' && $(rctl get k2) == 'value of k2' ]]
 }
