@@ -11,14 +11,21 @@ export async function commandHelp(entry: CommandEntry, config: Config): Promise<
     id: entry.name,
     aliases: [...entry.aliases],
     hiddenAliases: [],
-    summary: Command.summary,
-    description: Command.description,
+    // It stands above already, and the description may begin with it.
+    summary: undefined,
+    description: withoutSummary(Command.description, Command.summary),
     examples: Command.examples,
     flags,
     args,
   };
   const help = new CommandHelp(described as never, config, {} as never);
   return `${Command.summary ?? ''}\n\n${help.generate()}\n`;
+}
+
+function withoutSummary(description: string | undefined, summary: string | undefined): string | undefined {
+  const lines = (description ?? '').split('\n');
+  const rest = lines[0] === summary ? lines.slice(1) : lines;
+  return rest.join('\n') || undefined;
 }
 
 /** What there is. */
