@@ -19,6 +19,13 @@ samples() { node "$ROOT/test/e2e/tools/samples.mjs" "$1" "$BASE_PORT" "$DATA"; }
 
 @test "so do those of docs/http.md" { samples docs/http.md; }
 
+@test "so do those of docs/operations/replicas.md, with three copies" {
+  stop_cluster
+  start_cluster --fresh --replicas 3
+  until_shown 'code === 0 && it.nodes_reachable === "3" && it.ranges === "1"' status
+  samples docs/operations/replicas.md
+}
+
 # Not docs/operations/drain.md: in which order ranges leave depends on the load at that moment.
 @test "so do those of docs/hammer.md and docs/metrics.md" {
   samples docs/hammer.md

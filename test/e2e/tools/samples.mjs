@@ -4,7 +4,7 @@
  *
  *   node samples.mjs <page> <base port> <data directory>
  *
- * A ```console block has commands after `$ ` and below each what it prints, in which
+ * A ```console block has commands after `$ `, which may go on after `> `, and below each what it prints, in which
  * figures may differ and lines may come in another order. A ```bash block is a script
  * that has to succeed. Ports and the data directory are those of the cluster, hammers
  * run for a short time, and what a sample needs that is not on this machine is told.
@@ -40,6 +40,7 @@ function dialogue(body) {
   for (const line of body.trimEnd().split('\n')) {
     if (line.startsWith('$ ')) samples.push({ command: line.slice(2), shown: [] });
     else if (samples.length === 0) throw new Error(`a console block of ${page} begins with ${JSON.stringify(line)}, not with a command`);
+    else if (line.startsWith('> ') && samples.at(-1).shown.length === 0) samples.at(-1).command += `\n${line.slice(2)}`;
     else samples.at(-1).shown.push(line);
   }
   return samples;
