@@ -71,7 +71,7 @@ const NODE: NodeResponse = {
 };
 
 const events: RunEvent[] = [
-  { event: { $case: 'started', started: { description: 'move R1 5200 -> 5201', ranges: [1n], source: 0n } } },
+  { event: { $case: 'started', started: { description: 'move R1 5200 -> 5201', ranges: [1n], source: 0n, to: 0n } } },
   { event: { $case: 'progress', progress: { range: 1n, node: '5201', keys: 250n, bytes: 2500n, keysTotal: 1000n, elapsedMs: 10n } } },
   { event: { $case: 'progress', progress: { range: 1n, node: '5201', keys: 750n, bytes: 7500n, keysTotal: 1000n, elapsedMs: 510n } } },
   { event: { $case: 'step', step: { text: 'R1 P0@5200: Active -> Inactive', range: 1n, placement: 0, node: '5200', from: 'Active', to: 'Inactive', elapsedMs: 600n } } },

@@ -245,7 +245,7 @@ describe('reports of an operation', () => {
 
   it('pass through a follower to the end', async () => {
     const leader = await serve(HERE, (call) => {
-      call.write({ event: { $case: 'started', started: { description: `move R${call.request.operation?.$case === 'move' ? call.request.operation.move.range : 0n}`, ranges: [1n], source: 0n } } });
+      call.write({ event: { $case: 'started', started: { description: `move R${call.request.operation?.$case === 'move' ? call.request.operation.move.range : 0n}`, ranges: [1n], source: 0n, to: 0n } } });
       call.write({ event: { $case: 'done', done: { elapsedMs: 1n, keys: 0n, bytes: 0n, ranges: [1n] } } });
       call.end();
     });
@@ -259,7 +259,7 @@ describe('reports of an operation', () => {
     ['sees it through, when that can be done', true, { events: ['started', 'done'], error: undefined }],
     ['says that it goes on, when it cannot', false, { events: ['started'], error: expect.stringContaining('goes on under the next one') as string }],
   ])('when the leader goes away with them a follower %s', async (_what, can, told) => {
-    const started: RunEvent = { event: { $case: 'started', started: { description: 'move R1 5200 -> 5201', ranges: [1n], source: 0n } } };
+    const started: RunEvent = { event: { $case: 'started', started: { description: 'move R1 5200 -> 5201', ranges: [1n], source: 0n, to: 0n } } };
     const leader = await serve(HERE, (call) => {
       call.write(started);
       throw new AppError('UNAVAILABLE', 'this controller is stopping');

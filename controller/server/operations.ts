@@ -20,6 +20,7 @@ import type { Planner, Starter } from '../loop.js';
 import type { OperationResult } from '../operations.js';
 import type { Clock } from '../../runtime/clock.js';
 import type { Leaders } from './leader.js';
+import { type DrainCall, reattachDrain } from './drain.js';
 import { operatorHandlers, statusToWire } from './operator.js';
 import type { Peer } from './peer.js';
 import { reattach } from './reattach.js';
@@ -66,7 +67,10 @@ export function addOperatorServices(server: grpc.Server, controller: Controller,
         ...operatorHandlers(controller, deps.clock, deps.connect),
       },
       {
-        continued: { run: (call) => reattach(controller, deps.clock, call as OperationCall) },
+        continued: {
+          run: (call) => reattach(controller, deps.clock, call as OperationCall),
+          drain: (call) => reattachDrain(controller, deps.clock, call as DrainCall),
+        },
         known: { status: (why) => statusToWire(controller, why) },
       },
     ),
@@ -132,7 +136,8 @@ function reporter(call: OperationCall): Starter {
   return {
     started: ({ description, members, tracked }) => {
       const source = tracked.kind === 'move' ? BigInt(tracked.source) : 0n;
-      write({ $case: 'started', started: { description, ranges: members.map(rangeIdToWire), source } });
+      const to = tracked.kind === 'transfer' ? BigInt(tracked.to) : 0n;
+      write({ $case: 'started', started: { description, ranges: members.map(rangeIdToWire), source, to } });
     },
     step: (step, elapsedMs) => {
       write({

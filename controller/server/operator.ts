@@ -1,10 +1,7 @@
 import type * as grpc from '@grpc/grpc-js';
-import type { NodeIdent } from '../../model/range.js';
 import { countToWire, rangeIdFromWire, rangeIdToWire } from '../../proto/convert.js';
 import {
   type ClusterEvent,
-  type DrainEvent,
-  type DrainRequest,
   type EventsRequest,
   type NodeOrderRequest,
   type NodeOrderResponse,
@@ -13,20 +10,17 @@ import {
   StatusResponse_Health,
 } from '../../proto/gen/ranger/controller.js';
 import type { HandlersOf } from '../../proto/serve.js';
-import { type Clock, sleep } from '../../runtime/clock.js';
+import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Controller } from '../controller.js';
 import type { NewsItem } from '../news.js';
-import { isDraining } from '../orchestrator/choose.js';
-import { type DrainItem, drainOrder, drainReport } from '../orchestrator/drain.js';
 import { planReset } from '../orchestrator/reset.js';
 import { type NodeOrder, planNodeOrder } from '../orchestrator/wishes.js';
 import type { Health, StatusItem } from '../status.js';
+import { drainAndTell } from './drain.js';
 import type { Peer } from './peer.js';
 import { verifyRanges } from './verify.js';
 
-/** How often a drain is looked at for those who watch it. */
-const DRAIN_LOOK_MS = 200;
 /** What a watcher may lag behind before events are left out. */
 const EVENTS_WAITING_MAX = 1000;
 
@@ -51,55 +45,6 @@ export function operatorHandlers(controller: Controller, clock: Clock, connect: 
     verify: (call, { signal }) => verifyRanges(controller, { clock, connect }, call, signal),
     status: () => Promise.resolve(statusToWire(controller, undefined)),
     watch: (call, { signal }) => watch(controller, clock, call, signal),
-  };
-}
-
-// --- draining ----------------------------------------------------------------------
-
-type DrainCall = grpc.ServerWritableStream<DrainRequest, DrainEvent>;
-
-async function drainAndTell(controller: Controller, clock: Clock, call: DrainCall, signal: AbortSignal): Promise<void> {
-  const { node } = call.request;
-  await controller.adjust((world) => planNodeOrder(world, 'drain', node));
-  let last = '';
-  let moved = 0;
-  let before = new Set(drainOrder(controller.world, node));
-  for (;;) {
-    if (signal.aborted) return;
-    if (!controller.leader.leading) throw new AppError('UNAVAILABLE', 'this controller leads no more; the drain goes on under the next one');
-    if (!isOrdered(controller, node)) throw new AppError('ABORTED', `${node} is drained no more: somebody ended it`);
-    const now = new Set(drainOrder(controller.world, node));
-    moved += [...before].filter((id) => !now.has(id)).length;
-    before = now;
-    const event = drainEvent(controller, node, moved);
-    const text = JSON.stringify({ ...event, remaining: event.remaining.map(({ range, to, waiting }) => `${range} ${to} ${waiting}`) }, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
-    if (text !== last && !call.cancelled) call.write(event);
-    last = text;
-    if (event.done) {
-      call.end();
-      return;
-    }
-    await sleep(clock, DRAIN_LOOK_MS, signal).catch(() => undefined);
-  }
-}
-
-function isOrdered(controller: Controller, node: NodeIdent): boolean {
-  const seen = controller.roster.nodes.get(node);
-  return seen ? isDraining(controller.world, seen) : controller.keyspace.wish(node).drain;
-}
-
-function drainEvent(controller: Controller, node: NodeIdent, moved: number): DrainEvent {
-  const { left, items } = drainReport(controller.world, node);
-  return { node, moved: countToWire(moved), left: countToWire(left), done: left === 0, remaining: items.map(drainItemToWire) };
-}
-
-function drainItemToWire({ range, leaving, requestsPerSecond, keys }: DrainItem): DrainEvent['remaining'][number] {
-  return {
-    range: rangeIdToWire(range),
-    to: leaving.kind === 'moving' ? leaving.to : '',
-    waiting: leaving.kind === 'waiting' ? leaving.because : '',
-    requestsPerSecond,
-    keys: countToWire(keys),
   };
 }
 

@@ -9,8 +9,8 @@ import { reattach } from './reattach.js';
 
 const MOVE: RunRequest = { operation: { $case: 'move', move: { range: 1n, node: '5201', from: '' } } };
 const SPLIT: RunRequest = { operation: { $case: 'split', split: { range: 1n, boundary: Buffer.from('m'), nodeLeft: '', nodeRight: '5201' } } };
-const MOVED: OperationStarted = { description: 'move R1 5200 -> 5201', ranges: [1n], source: 0n };
-const SPLITTED: OperationStarted = { description: 'split R1 at m -> R2@5200 R3@5201', ranges: [1n, 2n, 3n], source: 0n };
+const MOVED: OperationStarted = { description: 'move R1 5200 -> 5201', ranges: [1n], source: 0n, to: 0n };
+const SPLITTED: OperationStarted = { description: 'split R1 at m -> R2@5200 R3@5201', ranges: [1n, 2n, 3n], source: 0n, to: 0n };
 const LEADS = { leading: true, term: 2, leaderAddress: 'host:5001' };
 
 describe('an operation whose leader went away', () => {
@@ -66,6 +66,15 @@ describe('an operation whose leader went away', () => {
     await cluster.clock.advance(120_000);
     await told;
     expect(written).toEqual([]);
+  });
+
+  it('is told done when it was a transfer, and the copy named is the primary', async () => {
+    leader.close();
+    const transfer: RunRequest = { operation: { $case: 'transfer', transfer: { range: 1n, node: '5200' } } };
+    const told = goOn(transfer, { description: 'transfer R1 5201 -> 5200', ranges: [1n], source: 0n, to: 0n });
+    await cluster.clock.advance(3000);
+    expect(await told).toBe(true);
+    expect(written.map(({ event }) => event?.$case)).toEqual(['done']);
   });
 
   it('is not guessed at when nobody knows whether it began, nor told to a caller who is gone', async () => {

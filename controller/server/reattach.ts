@@ -43,13 +43,15 @@ export function reattach(controller: Controller, clock: Clock, call: grpc.Server
   };
 }
 
-function trackedBy({ operation }: RunRequest, { ranges, source }: OperationStarted): Tracked {
+function trackedBy({ operation }: RunRequest, { ranges, source, to }: OperationStarted): Tracked {
   const ids = ranges.map((id, at) => rangeIdFromWire(id, `ranges[${at}]`));
   switch (operation?.$case) {
     case 'split':
       return { kind: 'split', parents: ids.slice(0, 1), children: ids.slice(1) };
     case 'join':
       return { kind: 'join', parents: ids.slice(0, 2), children: ids.slice(2) };
+    case 'transfer':
+      return { kind: 'transfer', range: ids[0] ?? 0, to: Number(to) };
     default:
       return { kind: 'move', range: ids[0] ?? 0, source: Number(source) };
   }

@@ -36,5 +36,5 @@ ranges() { rctl ranges | json 'it.ranges.filter((r) => r.state === "RS_ACTIVE").
   [[ $((done + refused)) -eq 10 && $done -gt 0 ]]
   stop_hammer >"$SCRATCH/load"
   echo "# $(<"$SCRATCH/load")" >&3
-  is_quiet
+  PATIENCE_S=0 until_settled
 }

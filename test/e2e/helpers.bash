@@ -35,7 +35,7 @@ alive() { kill -0 "$1" 2>/dev/null; }
 dead() { ! alive "$1"; }
 
 # free_base_port: a port such that it and all that bin/dev counts from it are free.
-# Below the ports that the system gives out by itself.
+# Below the ports that the system gives out by itself, and above those that fetch() refuses.
 free_base_port() {
   node -e '
     const { createServer } = require("net");
@@ -44,7 +44,7 @@ free_base_port() {
     });
     (async () => {
       for (let i = 0; i < 200; i++) {
-        const base = 10000 + 10 * Math.floor(Math.random() * 2000);
+        const base = 11000 + 10 * Math.floor(Math.random() * 1900);
         const ports = [0, 1, 100, 101, 200, 201, 202, 203, 204].map((n) => base + n);
         if ((await Promise.all(ports.map(free))).every(Boolean)) return console.log(base);
       }

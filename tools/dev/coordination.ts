@@ -1,4 +1,5 @@
 import { messageOf } from '../../runtime/errors.js';
+import { httpGet } from './http.js';
 import type { Planned, Result } from './plan.js';
 
 export interface Coordination {
@@ -64,20 +65,17 @@ const PROBE_MS = 500;
 
 export const probeConsul: Probe = async (address) => {
   try {
-    const response = await fetch(`http://${address}/v1/agent/self`, { signal: AbortSignal.timeout(PROBE_MS) });
-    await response.body?.cancel();
+    const { status } = await httpGet(`http://${address}/v1/agent/self`, PROBE_MS);
     // An agent that wants a token is one too.
-    if (response.status === 200 || response.status === 403) return { agent: true };
-    return { agent: false, reason: `what answers there is none: status ${response.status}` };
+    if (status === 200 || status === 403) return { agent: true };
+    return { agent: false, reason: `what answers there is none: status ${status}` };
   } catch (thrown) {
     return { agent: false, reason: reasonOf(thrown) };
   }
 };
 
-/** fetch says only that it failed; the reason is in its cause. */
 function reasonOf(thrown: unknown): string {
   if (thrown instanceof Error && thrown.name === 'TimeoutError') return `no answer within ${PROBE_MS} ms`;
-  const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : undefined;
-  return code === 'ECONNREFUSED' ? 'connection refused' : (code ?? messageOf(cause));
+  const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : undefined;
+  return code === 'ECONNREFUSED' ? 'connection refused' : (code ?? messageOf(thrown));
 }

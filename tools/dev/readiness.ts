@@ -1,4 +1,5 @@
 import { type Clock, sleep } from '../../runtime/clock.js';
+import { httpGet } from './http.js';
 import type { Planned } from './plan.js';
 
 /** Undefined when the process is ready, else why it is not. */
@@ -37,13 +38,14 @@ export async function reportReadiness(options: {
 }
 
 const ASK_EVERY_MS = 200;
+const ASK_MS = 2000;
 const COMPLAIN_MS = 15_000;
 
 export const askReady: AskReady = async (port) => {
   try {
-    const response = await fetch(`http://localhost:${port}/ready`, { signal: AbortSignal.timeout(2000) });
-    const { ready, reason } = (await response.json()) as { ready?: boolean; reason?: string };
-    return ready === true ? undefined : (reason ?? `status ${response.status}`);
+    const { status, body } = await httpGet(`http://localhost:${port}/ready`, ASK_MS);
+    const { ready, reason } = JSON.parse(body) as { ready?: boolean; reason?: string };
+    return ready === true ? undefined : (reason ?? `status ${status}`);
   } catch {
     return 'no answer yet';
   }
