@@ -19,14 +19,11 @@ test_a_move_goes_on_after_its_controller_was_killed_in_the_middle() {
   from=$(owner_of 1)
   to=$(port_of node.3)
   [[ $from != "$to" ]] || to=$(port_of node.2)
-  local held=node.$((to - BASE_PORT - 200 + 1))
-  # A destination that stands still holds the move where it is.
-  kill -STOP "$(pid_of "$held")"
-  rctl --steps move 1 "$to" >"$BATS_TEST_TMPDIR/move" 2>&1 3>&- &
+  hold "node.$((to - BASE_PORT - 200 + 1))"
+  rctl move 1 "$to" >"$BATS_TEST_TMPDIR/move" 2>&1 3>&- &
   local move=$!
-  until_true 'the move has begun' grep -q 'New -> Pending' "$BATS_TEST_TMPDIR/move"
+  until_preparing "$to"
   kill_hard controller.1
-  kill -CONT "$(pid_of "$held")"
   ! wait "$move"
   grep -q 'lost the connection\|cannot reach' "$BATS_TEST_TMPDIR/move"
   # Without a controller everything serves on.

@@ -131,6 +131,22 @@ start_again() {
   wait_ready "$port"
 }
 
+# hold node.1: what it prepares from now on, until it is started again, takes long enough
+# to look, kill and start again meanwhile. Each of its copies is Preparing for that long.
+hold() {
+  kill_hard "$1"
+  FAILPOINT=before-prepare-commit=delay:5000 start_again "$1"
+  # Or an operation would be refused, for want of the node.
+  until_heard "$(port_of "$1")"
+}
+until_preparing() { until_shown 'it.ranges.some((r) => r.info?.state === "PREPARING")' node "$1"; }
+
+# bounce node.1: kill -9, and back at once without anything that holds it
+bounce() {
+  kill_hard "$1"
+  start_again "$1"
+}
+
 # wait_ready <port>: until the process there says that it is.
 wait_ready() {
   node -e '

@@ -5,9 +5,6 @@
 bats_require_minimum_version 1.5.0
 load helpers
 
-# Long enough to look, kill and start again while a copy is being prepared.
-HELD=before-prepare-commit=delay:5000
-
 setup() {
   start_cluster -m controller=1,proxy=1,node=3
   until_placed
@@ -29,28 +26,13 @@ name_of() { echo "node.$(($1 - BASE_PORT - 200 + 1))"; }
 
 keys_are_there() { kv check "$(address_of proxy.1)" a:200:100 z:200:100; }
 
-# hold_target: what the target prepares from now on takes its time.
-hold_target() {
-  kill_hard "$TARGET"
-  FAILPOINT=$HELD start_again "$TARGET"
-  # Or the operation would be refused, for want of the node.
-  until_heard "$TO"
-}
-
 # begin <command of rangerctl…>: in the background, until the target prepares
 begin() {
   OPERATION=$SCRATCH/operation
   in_background "$OPERATION" rctl "$@"
-  # Some range is being prepared there, as the node says.
-  until_shown 'it.ranges.some((r) => r.info?.state === "PREPARING")' node "$TO"
+  until_preparing "$TO"
   # It is in the middle: the operation has not ended.
   [[ ! -s $OPERATION.exit ]]
-}
-
-# bounce <node>: kill -9, and back at once without anything that holds it
-bounce() {
-  kill_hard "$1"
-  start_again "$1"
 }
 
 # ended: the operation was done, or refused with a reason
@@ -79,7 +61,7 @@ all_is_well() {
 }
 
 @test "the source of a move is killed while the copy is being prepared, and comes back" {
-  hold_target
+  hold "$TARGET"
   start_hammer --max-errors 1000000
   begin --steps move 1 "$TO"
   bounce "$SOURCE"
@@ -89,7 +71,7 @@ all_is_well() {
 }
 
 @test "the destination of a move is killed while it prepares, and comes back" {
-  hold_target
+  hold "$TARGET"
   start_hammer --max-errors 1000000
   begin --steps move 1 "$TO"
   bounce "$TARGET"
@@ -99,7 +81,7 @@ all_is_well() {
 }
 
 @test "the node of a child is killed in the middle of a split, and comes back" {
-  hold_target
+  hold "$TARGET"
   start_hammer --max-errors 1000000
   begin --steps split 1 m "$FROM" "$TO"
   bounce "$TARGET"
@@ -111,7 +93,7 @@ all_is_well() {
 @test "the node of a parent is killed in the middle of a join, and comes back" {
   rctl split 1 m
   becomes "2:$FROM" "3:$FROM"
-  hold_target
+  hold "$TARGET"
   start_hammer --max-errors 1000000
   begin --steps join 2 3 "$TO"
   bounce "$SOURCE"
@@ -123,7 +105,7 @@ all_is_well() {
 @test "the node of the child is killed in the middle of a join, and comes back" {
   rctl split 1 m
   becomes "2:$FROM" "3:$FROM"
-  hold_target
+  hold "$TARGET"
   start_hammer --max-errors 1000000
   begin --steps join 2 3 "$TO"
   bounce "$TARGET"
