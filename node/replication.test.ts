@@ -156,6 +156,18 @@ describe('a range with three copies', () => {
     expect(() => get(a, 'k')).toThrow(/cannot be read consistently/);
   });
 
+  it('follows a node that had no copy when it was asked, once that has one and is primary', async () => {
+    const { a, b, c } = await given();
+    await during(command(a, { command: 'Activate', id: 1, epoch: 4, force: false, sources: [], initial: false, membership: membership(['A', 'C']) }));
+    await during(command(b, { command: 'Drop', id: 1, epoch: 4, force: false }));
+    await prepare(c, 5, 'B');
+    await pass(100);
+    await prepare(b, 6, 'A');
+    cluster.kill('A');
+    await promote(b, 7, ['B']);
+    await until(() => inSync(b).includes('C'));
+  });
+
   it('serves again by itself when every node was killed and came back', async () => {
     const { a } = await given();
     await during(put(a, 'k', '1'));

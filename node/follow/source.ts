@@ -173,31 +173,31 @@ export class FollowSource {
       if (!copy || copy.fetching) throw new AppError('NOT_FOUND', `range ${range} is not on this node`);
       throw new AppError('FAILED_PRECONDITION', `R${range} here may not write, so it is no source`);
     }
-    const changed = this.untilWoken();
-    const stopWatching = copy?.watch(() => {
-      this.wake();
-    });
-    const onAbort = (): void => {
+    const wake = (): void => {
       this.wake();
     };
-    this.channel.signal.addEventListener('abort', onAbort);
+    // A copy that is not here yet may come, and get the right to write.
+    const stopWatching = copy ? copy.watch(wake) : this.deps.copies.watchFor(range, wake);
+    this.channel.signal.addEventListener('abort', wake);
     try {
       await this.channel.send({ type: 'begin', snapshotFrom: undefined, offset: resumeAfter, epoch: 0, keys: 0, logEpoch: 0 });
-      for (let woken = changed; ; woken = this.untilWoken()) {
-        if (this.takeOverEpoch === undefined) await woken;
+      for (;;) {
         this.stopIfOver(copy);
         if (this.deps.copies.get(range) !== copy || (copy && this.hasNewest(copy))) {
           throw new AppError('ABORTED', `R${range} has come to this node: begin again`);
         }
         const epoch = this.takeOverEpoch;
+        if (epoch === undefined) {
+          await this.untilWoken();
+          continue;
+        }
         this.takeOverEpoch = undefined;
-        if (epoch === undefined) continue;
         const answer = copy && !copy.fetching ? await this.handOver(copy, epoch) : await this.giveUp(epoch, resumeAfter);
         if (answer) await this.channel.send(answer);
       }
     } finally {
-      this.channel.signal.removeEventListener('abort', onAbort);
-      stopWatching?.();
+      this.channel.signal.removeEventListener('abort', wake);
+      stopWatching();
     }
   }
 

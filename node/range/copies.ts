@@ -17,6 +17,7 @@ export class Copies {
   private readonly byId = new Map<RangeId, Copy>();
   /** Copies that admit requests, by start key: they never overlap. */
   private serving: Copy[] = [];
+  private readonly awaited = new Map<RangeId, Set<() => void>>();
 
   constructor(
     private readonly storage: Storage,
@@ -91,7 +92,18 @@ export class Copies {
     const record: CopyRecord = { meta, state: 'Inactive', logEpoch: 0, baseOffset: 0, owned: [], handed: [], links: [], origins: [], dumped: false };
     const copy = new Copy(record, { lastOffset: 0, fetching: true, writeIds: this.window.make() });
     this.byId.set(meta.id, copy);
+    for (const came of [...(this.awaited.get(meta.id) ?? [])]) came();
     return copy;
+  }
+
+  /** Calls back whenever a copy of the range comes to this node, until the result is called. */
+  watchFor(id: RangeId, came: () => void): () => void {
+    const watchers = this.awaited.get(id) ?? new Set();
+    this.awaited.set(id, watchers.add(came));
+    return () => {
+      watchers.delete(came);
+      if (watchers.size === 0 && this.awaited.get(id) === watchers) this.awaited.delete(id);
+    };
   }
 
   /**
