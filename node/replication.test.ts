@@ -168,6 +168,15 @@ describe('a range with three copies', () => {
     await until(() => inSync(b).includes('C'));
   });
 
+  it('is not made active for a disk that the node no longer has', async () => {
+    const { b } = await given();
+    cluster.kill('A');
+    const other = { ...member('B'), incarnation: 'lost' };
+    const refused = during(command(b, { command: 'Activate', id: 1, epoch: 4, force: false, sources: [], initial: false, membership: { ...membership([], { promote: true, fork: 4 }), members: [other] } }));
+    await expect(refused).resolves.toMatchObject({ lastError: expect.stringContaining('another disk of B') as unknown });
+    expect(b.rangelet.rangeInfo(1)?.state).toBe('Inactive');
+  });
+
   it('serves again by itself when every node was killed and came back', async () => {
     const { a } = await given();
     await during(put(a, 'k', '1'));

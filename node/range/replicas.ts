@@ -93,6 +93,14 @@ export class Replicas implements ReplicaSource {
     return { epoch, minInSync: membership.minInSync, members: membership.members.filter((member) => keyOf(member) !== own) };
   }
 
+  /** Meant for the disk that was here before: the copy would wait for that for ever, and the controller would never know it. */
+  refuseOtherDisk(copy: Copy, { members }: Membership): void {
+    const { ident, storage } = this.deps;
+    const meant = members.filter(({ node }) => node === ident);
+    if (meant.length === 0 || meant.some(({ incarnation }) => incarnation === storage.incarnation)) return;
+    throw new AppError('FAILED_PRECONDITION', `R${copy.meta.id} is to be active on another disk of ${ident} than the one that is here now`);
+  }
+
   /** A newer membership for a copy that is active: it waits for new members at once, and for those left out until that is on the disk. */
   async configure(copy: Copy, membership: Membership, epoch: number): Promise<void> {
     const { copies } = this.deps;

@@ -221,6 +221,7 @@ export class KvRangeService implements RangeService {
       await this.deps.replicas.configure(copy, ctx.membership, ctx.epoch);
       return;
     }
+    this.deps.replicas.refuseOtherDisk(copy, ctx.membership);
     await this.dropVoid(copy, ctx.membership.fork);
     for (const { range: source, fork = 0 } of ctx.sources) {
       const other = this.deps.copies.get(source.id);
