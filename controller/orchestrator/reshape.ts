@@ -95,8 +95,12 @@ function advance(draft: Draft, family: Family): void {
   if (family.children.every((id) => hasAcknowledgedNothing(draft.range(id)))) recallFromNothing(draft, family, first.because);
 }
 
-/** The parents' primaries are there to have back what the children took. */
+/**
+ * The parents' primaries are there to have back what the children took. Of a child that
+ * is failing over nobody can have it back: the right to write is yet to be made.
+ */
 function canBeTakenBack(draft: Draft, family: Family): boolean {
+  if (family.children.some((id) => primaryOf(draft.range(id))?.promote === true)) return false;
   return family.parents.every((id) => {
     const parent = draft.range(id);
     const holder = placementAt(parent, parent.holder);
@@ -135,7 +139,7 @@ function activateRefusal(draft: Draft, family: Family): string | undefined {
   const child = draft.range(failed.id);
   const sight = look(draft.world.roster, child, failed.placement);
   const hasOthers = child.insync.length > 1;
-  return hasOthers && (sight.kind !== 'here' || !sight.reachable || failed.placement.promote) ? undefined : failed.because;
+  return hasOthers && (sight.kind !== 'here' || !sight.reachable) ? undefined : failed.because;
 }
 
 /** Its copies follow it only once it is persisted that they may. What they report is no proof: it may be older than what they acknowledged. */
