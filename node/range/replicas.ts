@@ -232,12 +232,11 @@ export class Replicas implements ReplicaSource {
     const state = replication
       ? replication.report().map(({ member, inSync, silentMs }) => `${keyOf(member)} ${inSync} ${Math.floor(silentMs / SILENCE_STEP_MS)}`).join(' ') + String(replication.mayRead)
       : String(this.isSourceLost(copy));
-    const before = this.told.get(copy);
-    if (state === before) return;
+    if (state === this.told.get(copy)) return;
     this.told.set(copy, state);
     // Whoever waits for a lease to be in force, or over, looks again.
     copy.notify();
-    if (before !== undefined) this.deps.changed(copy.meta.id);
+    this.deps.changed(copy.meta.id);
   }
 
   /** Says anew what there is to say of the copy. */
