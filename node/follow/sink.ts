@@ -48,17 +48,18 @@ export class CopySink implements LinkSink {
     if (message.snapshotFrom === undefined) return;
     this.cover(link, message);
     if (!this.keepsLog(link)) return;
-    // The log here goes on from the snapshot; what was before it has a gap behind it.
+    // The log here goes on from the snapshot: what was before it has a gap behind it, and what is behind it parted from the source's.
     const { copy } = this;
     const { copies } = this.deps;
     const trims = [{ range: copy.meta.id, through: message.offset, countMax: Number.MAX_SAFE_INTEGER }];
+    const cuts = [{ range: copy.meta.id, after: message.offset }];
     await copies.change(
       () => [copy],
       async () => {
         this.refuseOverwrite(link);
-        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, baseEpoch: message.logEpoch, origins: [], wholeAt: NOT_YET } }], { trims });
-        copy.advance(message.offset);
-        copy.lastEpoch = message.logEpoch;
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, baseEpoch: message.logEpoch, origins: [], wholeAt: NOT_YET } }], { trims, cuts });
+        copy.writeIds.cut(message.offset);
+        copy.cut(message.offset, message.logEpoch);
       },
     );
   }
