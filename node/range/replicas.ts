@@ -120,6 +120,12 @@ export class Replicas implements ReplicaSource {
       },
     );
     this.look();
+    this.toldAnew(copy);
+  }
+
+  /** Says who is waited for, and looks once more: who counts as in sync changes with acknowledgements, which say nothing. */
+  private toldAnew(copy: Copy): void {
+    this.told.delete(copy);
     this.deps.changed(copy.meta.id);
   }
 
@@ -134,7 +140,7 @@ export class Replicas implements ReplicaSource {
       const replica = { ...copy.record.replica, members: [...copy.record.replica.members.filter((kept) => keyOf(kept) !== keyOf(member)), member] };
       await copies.save([{ copy, record: { ...copy.record, replica } }]);
       replication.joined(replica, member);
-      this.deps.changed(copy.meta.id);
+      this.toldAnew(copy);
     };
     copies.change(() => [copy], keep).catch((thrown: unknown) => {
       logger.warn('a follower could not be noted as level', { range: copy.meta.id, follower: member.node, error: messageOf(thrown) });
