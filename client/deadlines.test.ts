@@ -72,6 +72,16 @@ describe('the wheel of deadlines', () => {
     expect(fired).toEqual([0, 2]);
   });
 
+  it('finds what is on it', () => {
+    const wheel = new DeadlineWheel<Item>(new ManualClock(), () => undefined, { slots: 4 });
+    const items = Array.from({ length: 20 }, (_, name) => item(name, name * 7));
+    for (const each of items) wheel.add(each);
+    for (const each of items.slice(0, 10)) wheel.remove(each);
+    const found = wheel.filter(({ name }) => name % 2 === 0).map(({ name }) => name);
+    expect(found.sort((a, b) => a - b)).toEqual([10, 12, 14, 16, 18]);
+    wheel.close();
+  });
+
   it('catches up after the process stood still', () => {
     let now = 0;
     const timers: (() => void)[] = [];

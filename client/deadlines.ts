@@ -69,6 +69,15 @@ export class DeadlineWheel<T extends Due> {
     this.count--;
   }
 
+  /** Those on the wheel that are so, in no order. */
+  filter(wanted: (item: T) => boolean): T[] {
+    const found: T[] = [];
+    for (const head of this.slots) {
+      for (let item = head; item !== undefined; item = item.wheelNext) if (wanted(item as T)) found.push(item as T);
+    }
+    return found;
+  }
+
   close(): void {
     this.cancelTimer?.();
     this.cancelTimer = undefined;

@@ -132,6 +132,11 @@ export class Pipe {
     return this.state.is === 'unary' || (this.state.is === 'open' && !this.state.knowsWriteIds);
   }
 
+  /** There is a connection, and a write that is sent again over it with its id is applied once. */
+  get knowsWriteIds(): boolean {
+    return this.state.is === 'open' && this.state.knowsWriteIds;
+  }
+
   /** Connects ahead of the first request. */
   open(): void {
     if (this.state.is === 'idle') this.connect();

@@ -280,6 +280,158 @@ describe('deadlines', () => {
   });
 });
 
+describe('an owner that was replaced and does not answer', () => {
+  const cancels = (name: string): number => node(name).stream.requests.filter((r) => r.action === CANCEL).length;
+
+  async function sentThenReplaced(): Promise<Caller[]> {
+    owners.draw('- - 5200');
+    start();
+    await run();
+    const callers = [get('a'), put('b')];
+    await run();
+    owners.change('- - 5201 2');
+    await run();
+    return callers;
+  }
+
+  it('is given up after a moment: its successor gets what it was sent, a write with its id and its age', async () => {
+    const callers = await sentThenReplaced();
+    const [, first] = node('5200').stream.requests;
+    await clock.advance(240);
+    await run();
+    expect(received('5201')).toEqual([]);
+    await clock.advance(20);
+    await run();
+    expect(received('5201')).toEqual(['a', 'b']);
+    expect(node('5201').stream.requests[1]).toMatchObject({ writeId: first?.writeId, retryAgeMs: 260 });
+    expect(cancels('5200')).toBe(2);
+    expect(router.stats()).toMatchObject({ inFlight: 2, held: 0, repeated: 1 });
+    node('5201').stream.answerAll();
+    expect(callers.map((c) => c.answer?.code)).toEqual([0, 0]);
+    expect(router.stats()).toMatchObject({ inFlight: 0, bytesInFlight: 0 });
+  });
+
+  it('may answer until then, and nothing is sent twice', async () => {
+    const callers = await sentThenReplaced();
+    node('5200').stream.answerAll();
+    await clock.advance(1000);
+    await run();
+    expect(received('5201')).toEqual([]);
+    expect(callers.map((c) => c.answer?.code)).toEqual([0, 0]);
+    expect(router.stats()).toMatchObject({ inFlight: 0, bytesInFlight: 0, repeated: 0 });
+    expect(clock.pending).toBe(0);
+  });
+
+  it('is not listened to afterwards', async () => {
+    const callers = await sentThenReplaced();
+    const ids = node('5200').stream.requests.map(({ id }) => id);
+    await clock.advance(260);
+    await run();
+    node('5200').stream.answer(...ids.map((id) => ({ id, code: status.NOT_FOUND })));
+    expect(callers.map((c) => c.answer)).toEqual([undefined, undefined]);
+    node('5200').stream.end(broken);
+    node('5201').stream.answerAll();
+    expect(callers.map((c) => c.answer?.code)).toEqual([0, 0]);
+    expect(router.stats()).toMatchObject({ inFlight: 0, bytesInFlight: 0 });
+  });
+
+  it('takes nothing along that its address alone keeps: other keys, and a range of its own again', async () => {
+    owners.draw('- m 5200', 'm - 5200');
+    start();
+    await run();
+    get('a');
+    put('z');
+    await run();
+    owners.change('- m 5200 2', 'm - 5201 1');
+    await clock.advance(600);
+    await run();
+    expect(received('5200')).toEqual(['a', 'z']);
+    expect(received('5201')).toEqual([]);
+  });
+
+  it('is left at once by what never reached it, whatever it knows', async () => {
+    plain = true;
+    owners.draw('- - 5200');
+    start();
+    await run();
+    node('5200').stalled = true;
+    for (let i = 0; i < 4; i++) {
+      put(`${i}`);
+      await run();
+    }
+    put('late');
+    await run();
+    owners.change('- - 5201 2');
+    await clock.advance(300);
+    await run();
+    expect(received('5201')).toEqual(['late']);
+    node('5200').stream.drain();
+    await run();
+    expect(received('5200')).toEqual(['0', '1', '2', '3']);
+  });
+
+  it('keeps writes that it would not know again, and those that its successor would not', async () => {
+    plain = true;
+    const forgotten = await sentThenReplaced();
+    plain = false;
+    await clock.advance(600);
+    await run();
+    expect(received('5201')).toEqual(['a']);
+    node('5200').stream.answerAll();
+    node('5201').stream.answerAll();
+    expect(forgotten.map((c) => c.answer?.code)).toEqual([0, 0]);
+
+    const write = put('c');
+    await run();
+    plain = true;
+    owners.change('- - 5202 3');
+    await clock.advance(600);
+    await run();
+    expect(received('5202')).toEqual([]);
+    node('5201').stream.answerAll();
+    expect(write.answer?.code).toBe(0);
+  });
+
+  it('hands a write over as soon as its successor can be reached', async () => {
+    owners.draw('- - 5200', '- - 5201 1');
+    start();
+    await run();
+    node('5201').acceptsAtOnce = false;
+    node('5201').stream.end(broken);
+    await clock.advance(60);
+    const write = put('b');
+    await run();
+    owners.change('- - 5201 2');
+    await clock.advance(900);
+    expect(cancels('5200')).toBe(0);
+    node('5201').stream.accept();
+    await clock.advance(260);
+    await run();
+    expect(received('5201')).toEqual(['b']);
+    node('5201').stream.answerAll();
+    expect(write.answer?.code).toBe(0);
+  });
+
+  it('is found again after changes in a row', async () => {
+    owners.draw('- - 5200');
+    start();
+    await run();
+    const read = get('a');
+    await run();
+    owners.change('- - 5200');
+    await clock.advance(240);
+    owners.change('- - 5201 2');
+    await clock.advance(20);
+    await run();
+    owners.change('- - 5202 3');
+    await clock.advance(800);
+    await run();
+    expect(received('5202')).toEqual(['a']);
+    node('5202').stream.answerAll();
+    expect(read.answer?.code).toBe(0);
+  });
+});
+
 describe('a connection that breaks', () => {
   it('costs only time: what was sent is sent again, a write with its id and its age', async () => {
     owners.draw('- - 5200');

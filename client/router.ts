@@ -2,7 +2,7 @@ import { CODE } from '../proto/codes.js';
 import { formatKey, type Key, keyFromBytes } from '../model/key.js';
 import { keyProblem, valueProblem, writeIdProblem } from '../model/limits.js';
 import { GET, NO_BYTES, PUT, type RequestOptions } from '../proto/kv-codec.js';
-import type { Clock } from '../runtime/clock.js';
+import type { Cancel, Clock } from '../runtime/clock.js';
 import { unreachable } from '../runtime/errors.js';
 import type { Logger } from '../runtime/log.js';
 import { type Random, systemRandom } from '../runtime/random.js';
@@ -58,6 +58,12 @@ const RETRY_MIN_MS = 25;
 const RETRY_MAX_MS = 500;
 
 /**
+ * How long an owner that was replaced may still answer what it was sent. One that handed over has answered
+ * before its successor serves; one that stands still, or is cut off, never does.
+ */
+const LAST_WORD_MS = 250;
+
+/**
  * Brings each request to the node that owns its key. While there is none, or it
  * cannot be reached, or it says it is not the one, the request is held, and tried
  * again when the map of owners changes or a connection comes up, until its
@@ -67,6 +73,9 @@ const RETRY_MAX_MS = 500;
  *
  * `get` and `put` call `done` once with a gRPC status code, not with an error: most
  * answers only travel through.
+ *
+ * What a replaced owner leaves unanswered is taken back and sent to its successor: the
+ * connection to one that stands still may take long to break.
  */
 export class Router {
   /** Counts what is on its way; a proxy adds the answers that its clients have not read yet. */
@@ -89,6 +98,9 @@ export class Router {
   private turns = 0;
   private answerBytes = ANSWER_BYTES_MIN;
   private wakeDue = false;
+  private cancelReview: Cancel | undefined;
+  /** The map changed while a review was due already. */
+  private reviewAgain = false;
   private closed = false;
 
   constructor(private readonly options: RouterOptions) {
@@ -124,6 +136,7 @@ export class Router {
     };
     this.subscription = options.owners.changes.subscribe(() => {
       this.wake();
+      this.reviewLater();
     });
     this.pipes.keep(options.owners.addresses());
   }
@@ -155,6 +168,7 @@ export class Router {
     if (this.closed) return;
     this.closed = true;
     this.subscription.unsubscribe();
+    this.cancelReview?.();
     this.pipes.close();
     for (const request of [...this.held]) this.finish(request, failure(CODE.UNAVAILABLE, 'shutting down'));
     this.wheel.close();
@@ -298,6 +312,56 @@ export class Router {
   private wake(): void {
     this.pipes.keep(this.options.owners.addresses());
     for (const request of this.held) this.dispatch(request, false);
+  }
+
+  /** Many changes are looked through together, each at the earliest after what its old owners may still say. */
+  private reviewLater(): void {
+    if (this.closed || this.inFlight === this.held.size) return;
+    if (this.cancelReview) {
+      this.reviewAgain = true;
+      return;
+    }
+    this.cancelReview = this.clock.after(
+      LAST_WORD_MS,
+      () => {
+        this.cancelReview = undefined;
+        const leftBehind = this.wheel.filter((request) => this.isLeftBehind(request));
+        // In the order in which they were sent; a slot of the wheel has the latest first.
+        leftBehind.reverse().sort((a, b) => a.sentAt - b.sentAt);
+        for (const request of leftBehind) this.takeBack(request);
+        if (!this.reviewAgain) return;
+        this.reviewAgain = false;
+        this.reviewLater();
+      },
+      { unref: true },
+    );
+  }
+
+  /** It waits for an owner that the map knows a successor of elsewhere. */
+  private isLeftBehind({ phase, owner, key }: RoutedRequest): boolean {
+    if (phase !== 'sent' || !owner) return false;
+    const successor = this.options.owners.find(key);
+    return successor !== undefined && successor.epoch > owner.epoch && successor.address !== owner.address;
+  }
+
+  /** To its successor, unless that could apply the write a second time. */
+  private takeBack(request: RoutedRequest): void {
+    const { owner, pipe } = request;
+    const successor = this.options.owners.find(request.key);
+    if (request.phase !== 'sent' || !owner || !pipe || !successor) return;
+    const unwritten = request.pipeId !== 0 && !request.pipeWritten;
+    if (!unwritten && !request.isRead) {
+      if (!pipe.knowsWriteIds) return;
+      if (!this.pipes.get(successor.address).knowsWriteIds) {
+        // Or not yet: it may not have said so, or not be connected to.
+        this.reviewLater();
+        return;
+      }
+      request.firstSentAt ??= request.sentAt;
+    }
+    pipe.cancel(request);
+    request.obstacle = { is: 'unreachable', node: owner, because: `no answer from it, and ${formatOwner(successor)} has taken its place` };
+    this.dispatch(request, false);
   }
 
   private onDue(request: RoutedRequest): void {
