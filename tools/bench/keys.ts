@@ -5,10 +5,15 @@ export const VALUE = Buffer.alloc(100, 'v');
 
 /** The `i`th of `count` keys, which are written once each as `i` counts up. */
 export function keyAt(i: number, count: number): Buffer {
-  return Buffer.from(`key${String((i * STRIDE) % count).padStart(9, '0')}`);
+  return Buffer.from(keyAtPosition((i * STRIDE) % count));
+}
+
+/** The key that so many others are before. */
+export function keyAtPosition(position: number): string {
+  return `key${String(position).padStart(9, '0')}`;
 }
 
 /** The key in the middle. */
 export function middleKey(count: number): string {
-  return `key${String(Math.floor(count / 2)).padStart(9, '0')}`;
+  return keyAtPosition(Math.floor(count / 2));
 }

@@ -3,16 +3,20 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../runtime/clock.js';
 import { loadConfig, type Spec } from '../../runtime/config.js';
 import { AppError } from '../../runtime/errors.js';
+import { stopAllClusters } from './cluster.js';
 import { controller } from './controller.js';
+import { failover } from './failover.js';
 import { footprint } from './footprint.js';
 import { Generator } from './generators.js';
 import { moveLarge } from './move.js';
 import { type Figure, meetsAim, renderFigures } from './report.js';
+import { repair } from './repair.js';
+import { replicas } from './replicas.js';
 import { reshape } from './reshape.js';
 import type { Section } from './section.js';
 import { throughput } from './throughput.js';
 
-const SECTIONS: Readonly<Record<string, Section>> = { throughput, move: moveLarge, reshape, footprint, controller };
+const SECTIONS: Readonly<Record<string, Section>> = { throughput, move: moveLarge, reshape, footprint, controller, replicas, failover, repair };
 
 const PROGRAM = {
   name: 'bin/bench',
@@ -39,6 +43,12 @@ async function main(): Promise<void> {
     process.stderr.write(`  ${text}\n`);
   };
   const missed: Figure[] = [];
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      generator.close();
+      void stopAllClusters().finally(() => process.exit(1));
+    });
+  }
   process.stdout.write(`${machine()}\n`);
   try {
     for (const name of config.only) {

@@ -1,4 +1,4 @@
-export type Unit = '' | 'ms' | 'µs' | '%' | 'MiB' | 'keys/s' | 'requests/s' | 's';
+export type Unit = '' | 'ms' | 'µs' | '%' | 'MiB' | 'keys/s' | 'MiB/s' | 'requests/s' | 's';
 
 /** One measured value and what it should be; without an aim it only explains the others. */
 export interface Figure {
