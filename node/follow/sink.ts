@@ -46,30 +46,32 @@ export class CopySink implements LinkSink {
 
   async begin(link: Link, message: Extract<ToFollower, { type: 'begin' }>): Promise<void> {
     if (message.snapshotFrom === undefined) return;
-    this.cover(link, message);
+    const since = this.cover(link, message);
     if (!this.keepsLog(link)) return;
     // The log here goes on from the snapshot: what was before it has a gap behind it, and what is behind it parted from the source's.
     const { copy } = this;
     const { copies } = this.deps;
     const trims = [{ range: copy.meta.id, through: message.offset, countMax: Number.MAX_SAFE_INTEGER }];
     const cuts = [{ range: copy.meta.id, after: message.offset }];
+    const ids = { after: message.offset, sinceMs: copy.writeIds.wallTimeOf(since) };
     await copies.change(
       () => [copy],
       async () => {
         this.refuseOverwrite(link);
-        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, baseEpoch: message.logEpoch, origins: [], wholeAt: NOT_YET } }], { trims, cuts });
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: message.offset, baseEpoch: message.logEpoch, origins: [], wholeAt: NOT_YET, ids } }], { trims, cuts });
         copy.writeIds.cut(message.offset);
         copy.cut(message.offset, message.logEpoch);
       },
     );
   }
 
-  /** What the log that follows the snapshot tells of writes of late. */
-  private cover(link: Link, { knownForMs = 0 }: Extract<ToFollower, { type: 'begin' }>): void {
+  /** What the log that follows the snapshot tells of writes of late, and since when that is all. */
+  private cover(link: Link, { knownForMs = 0 }: Extract<ToFollower, { type: 'begin' }>): number {
     const { writeIds } = this.copy;
     const since = this.deps.copies.now() - knownForMs;
     if (this.keepsLog(link)) writeIds.cover(since);
     else writeIds.coverToo(since);
+    return since;
   }
 
   async chunk(link: Link, span: Interval, pairs: PackedPairs): Promise<void> {
@@ -141,7 +143,7 @@ export class CopySink implements LinkSink {
       () => [copy],
       async () => {
         this.refuseOverwrite(link);
-        await copies.save([{ copy, record: { ...copy.record, baseOffset: offset, baseEpoch: logEpoch, links: withLink(copy.record.links, link, offset) } }]);
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: offset, baseEpoch: logEpoch, ids: undefined, links: withLink(copy.record.links, link, offset) } }]);
         copy.advance(offset);
         copy.lastEpoch = logEpoch;
       },

@@ -35,10 +35,13 @@ export function restoreIds(ids: WriteIds, storage: Storage, record: CopyRecord, 
   const seen = opening !== undefined && opening.offset === bounds.first && writesNothing(opening);
   // What is kept from before the window tells that nothing of it was trimmed.
   const complete = begin >= bounds.first ? oldest : Math.max(opening?.timeMs ?? 0, oldest);
+  // A log that followed a snapshot began early enough to have them all since then, if nothing of it is gone.
+  const { ids: followed } = record;
+  const isAll = followed !== undefined && followed.after === record.baseOffset && bounds.first === followed.after + 1 && begin < bounds.first;
   // A list of seen ids says itself since when it is complete; nothing was written before offset 1.
   if (lostForeign) ids.cover(nowMs);
   else if (opening?.offset === 1) ids.cover(-Infinity);
-  else if (!seen) ids.cover(learnedAt(complete));
+  else if (!seen) ids.cover(learnedAt(isAll ? Math.min(followed.sinceMs, complete) : complete));
   for (let after = begin; after < bounds.last; ) {
     const records = storage.readLog(range, after, READ_BYTES);
     for (const each of records) ids.learn(each, learnedAt(each.timeMs ?? 0));

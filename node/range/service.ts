@@ -311,6 +311,8 @@ export class KvRangeService implements RangeService {
       handed: [],
       links: [],
       origins: continues ? copy.record.origins : origins,
+      // A log that begins anew begins with a list, which tells itself.
+      ids: continues ? copy.record.ids : undefined,
       dumped: false,
     };
     const trims = continues ? [] : [{ range: copy.meta.id, through: base, countMax: Number.MAX_SAFE_INTEGER }];
@@ -464,6 +466,7 @@ export class KvRangeService implements RangeService {
     const kept: CopyRecord = {
       ...record,
       baseOffset: foreign ? copy.lastOffset : record.baseOffset,
+      ids: foreign ? undefined : record.ids,
       owned: spans.reduce(addSpan, [...record.owned]),
       handed: without(record.handed, from),
       links: record.links.filter((saved) => !overlaps(saved, from)),

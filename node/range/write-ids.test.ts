@@ -184,6 +184,19 @@ describe('after a restart', () => {
     expect([vouchesSince(ids, now - 25_000), vouchesSince(ids, now - 24_999)]).toEqual([false, true]);
   });
 
+  it('a log that followed a snapshot has what its source knew, as long as nothing of it is gone', async () => {
+    const storage = new MemoryStorage('disk');
+    await storage.commit({ appends: [{ range: 1, records: [record(7, wall() - 3_000), record(8, wall() - 2_000)] }] });
+    const since = (after: number, baseOffset = after): number | undefined =>
+      window.restore({ ...copyRecord(1), baseOffset, ids: { after, sinceMs: wall() - 40_000 } }, storage).since;
+    expect(since(6)).toBe(now - 35_000);
+    expect(since(5)).toBe(now);
+    expect(since(6, 5)).toBe(now);
+    now += 58_000;
+    // The first of them is older than the window, so that tells it.
+    expect(since(6)).toBe(now - 55_000);
+  });
+
   it('a copy that was never written to knows everything, and one without its log nothing', () => {
     const storage = new MemoryStorage('disk');
     expect(window.restore(copyRecord(1), storage).vouchesFor(0)).toBe(true);

@@ -124,6 +124,12 @@ export class WriteIds {
     return this.knownSince;
   }
 
+  /** What the time of day was at a moment of the node's clock. */
+  wallTimeOf(moment: number): number {
+    const { now, wallMs } = this.window.options;
+    return Math.floor(wallMs() - (now() - moment));
+  }
+
   find(id: Buffer): KnownWrite | undefined {
     const slot = this.slotOf(id);
     if (slot === NONE) return undefined;

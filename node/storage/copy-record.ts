@@ -38,6 +38,8 @@ export interface CopyRecord {
   readonly baseEpoch?: number;
   /** What is stored is not whole before the log is applied up to here: a snapshot, or keys that were restored, run ahead. */
   readonly wholeAt?: number | undefined;
+  /** While the log begins behind `after`: all ids of writes first tried after `sinceMs`, by this node's wall clock, are in it. */
+  readonly ids?: { readonly after: number; readonly sinceMs: number } | undefined;
   /** It was found to differ from the range's other copies, and waits to be made anew. */
   readonly damaged?: boolean;
   /** When it was last compared with all its followers, as a primary; by the wall clock. */
