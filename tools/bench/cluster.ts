@@ -112,6 +112,8 @@ export class Cluster {
 
   async makePrimary(range: RangeView, { ident: node }: Member): Promise<void> {
     if (this.ownerOf(range).ident === node) return;
+    // On a busy machine a copy may fall out of sync at any time, and only one in sync takes over.
+    await this.untilWhole();
     const kind = range.placements.some((placement) => placement.node === node) ? 'transfer' : 'move';
     await this.run({ kind, range: range.meta.id, node });
   }
