@@ -40,6 +40,7 @@ export async function stopAllClusters(): Promise<void> {
 /** Real processes on free ports, with their data in a directory that goes when they do. */
 export class Cluster {
   readonly admin: AdminClient;
+  private stopping: Promise<void> | undefined;
 
   private constructor(
     readonly options: ClusterOptions,
@@ -93,6 +94,7 @@ export class Cluster {
   startAgain({ name, ident }: Member, { withoutData = false } = {}): void {
     const { root, nodeEnv: env = {} } = this.options;
     if (withoutData) rmSync(dataDir(this.dir, name), { recursive: true, force: true });
+    if (this.stopping) return;
     const coordination = `embedded://${this.controller.address}`;
     this.children.set(name, launch({ root, dir: this.dir, program: 'node', name, port: Number(ident), coordination, env }));
   }
@@ -198,11 +200,17 @@ export class Cluster {
     return answer.ok ? undefined : answer.text();
   }
 
-  async stop(): Promise<void> {
-    running.delete(this);
+  /** Safe to call twice. */
+  stop(): Promise<void> {
+    this.stopping ??= this.end();
+    return this.stopping;
+  }
+
+  private async end(): Promise<void> {
     this.admin.close();
     await Promise.all([...this.children.values()].map((child) => stopChild(child, this.options.clock)));
     rmSync(this.dir, { recursive: true, force: true });
+    running.delete(this);
   }
 }
 

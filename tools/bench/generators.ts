@@ -65,6 +65,7 @@ export class Generator {
   }
 
   private tell(message: ToGenerator): void {
-    this.child.send(message);
+    // After an interruption there is nobody to tell.
+    if (this.child.connected) this.child.send(message);
   }
 }

@@ -45,8 +45,12 @@ async function main(): Promise<void> {
   const missed: Figure[] = [];
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
-      generator.close();
-      void stopAllClusters().finally(() => process.exit(1));
+      isInterrupted = true;
+      // What is being measured fails meanwhile, and need not say so.
+      void stopAllClusters().finally(() => {
+        generator.close();
+        process.exit(1);
+      });
     });
   }
   process.stdout.write(`${machine()}\n`);
@@ -69,7 +73,10 @@ function machine(): string {
   return `${cpus().length} cores (${cpu?.model ?? 'unknown'}), ${process.platform} ${release()}, Node ${process.version}, load ${loadavg()[0]?.toFixed(1) ?? 'unknown'} before we began`;
 }
 
+let isInterrupted = false;
+
 main().catch((thrown: unknown) => {
+  if (isInterrupted) return;
   process.stderr.write(`${PROGRAM.name}: ${thrown instanceof AppError ? thrown.message : thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`);
   process.exitCode = 1;
 });
