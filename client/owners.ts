@@ -38,6 +38,18 @@ export interface SpanOwners extends Owners {
   findBelow(end: Key): SpanOwner | undefined;
 }
 
+/** For those who ask by range and not by key, as for its log. */
+export interface RangePlaces extends Pick<SpanOwners, 'find' | 'changes'> {
+  primaryOf(range: RangeId): RangePrimary | undefined;
+  /** Whether a node that is there has a copy, of whatever state; undefined while not all have told what they have. */
+  isHeld(range: RangeId): boolean | undefined;
+}
+
+export interface RangePrimary extends Owner {
+  /** The first key of the range. */
+  readonly start: Key;
+}
+
 /** `node 5201` when its address says no more, else with the address. */
 export function formatOwner(owner: Owner): string {
   return owner.address.endsWith(`:${owner.node}`) || owner.address === owner.node

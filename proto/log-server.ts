@@ -8,7 +8,7 @@ import { type LogEntry as WireEntry, type LogReadRequest, type LogReadResponse, 
 import { addService, send } from './serve.js';
 
 export interface ReadableLogs {
-  read(request: LogRequest, options: { readonly signal: AbortSignal }): AsyncIterable<LogPage>;
+  read(request: LogRequest, options: { readonly signal: AbortSignal; readonly timeoutMs: number | undefined }): AsyncIterable<LogPage>;
 }
 
 /** kv.Log, whoever has the logs. */
@@ -17,8 +17,8 @@ export function addLogService(server: grpc.Server, logs: ReadableLogs, options: 
     server,
     LogService,
     {
-      async read(call, { signal }) {
-        for await (const page of logs.read(requestFromWire(call.request), { signal })) await send(call, pageToWire(page), signal);
+      async read(call, { signal, deadlineMs }) {
+        for await (const page of logs.read(requestFromWire(call.request), { signal, timeoutMs: deadlineMs })) await send(call, pageToWire(page), signal);
         call.end();
       },
     },

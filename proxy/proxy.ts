@@ -1,7 +1,9 @@
 import { shareReplay } from 'rxjs';
 import { ByteBudget } from '../client/budget.js';
+import { readLog } from '../client/log.js';
 import { Router } from '../client/router.js';
 import { GrpcStore } from '../client/store/grpc-store.js';
+import { RoutedLogs } from '../client/store/routed-logs.js';
 import { RoutedStore } from '../client/store/routed-store.js';
 import { grpcTransports } from '../client/transport.js';
 import type { Discovery } from '../coordination/interfaces.js';
@@ -12,6 +14,7 @@ import { GET, PUT } from '../proto/kv-codec.js';
 import { Mirror } from '../rangelet/mirror.js';
 import { grpcRanges } from '../rangelet/mirror-grpc.js';
 import { MirroredOwners } from '../rangelet/mirrored-owners.js';
+import { addLogService } from '../proto/log-server.js';
 import { addStoreService } from '../proto/store-server.js';
 import type { Clock } from '../runtime/clock.js';
 import { advertised, dialable } from '../runtime/common-options.js';
@@ -73,13 +76,14 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     limitName: '--max-bytes-in-flight',
   });
   const store = new RoutedStore({ owners, connect: (address) => new GrpcStore(address, clock), router, budget: router.budget, clock, random, timeoutMs: options.timeoutMs });
+  const logs = new RoutedLogs({ places: owners, read: readLog, clock, timeoutMs: options.timeoutMs });
   const stopRouting = (): void => {
     store.close();
     router.close();
     mirror.close();
   };
   try {
-    const { server, rest } = await startServers(options, { router, store, mirror });
+    const { server, rest } = await startServers(options, { router, store, logs, mirror });
     const reached = advertised({ host: options.listen.host, port: server.port }, options.advertise);
     const address = formatAddress(dialable(reached));
     const ident = options.ident ?? defaultIdent(reached.host, reached.port);
@@ -108,7 +112,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   }
 }
 
-async function startServers(options: ProxyOptions, { router, store, mirror }: { readonly router: Router; readonly store: RoutedStore; readonly mirror: Mirror }): Promise<{ readonly server: OnePortServer; readonly rest: HttpListener | undefined }> {
+async function startServers(options: ProxyOptions, { router, store, logs, mirror }: { readonly router: Router; readonly store: RoutedStore; readonly logs: RoutedLogs; readonly mirror: Mirror }): Promise<{ readonly server: OnePortServer; readonly rest: HttpListener | undefined }> {
   const { clock, logger } = options;
   const metrics = createMetrics({ name: 'proxy' });
   const requests = new RequestMetrics('keyranger_proxy', new Map([[GET, 'get'], [PUT, 'put']]));
@@ -137,6 +141,7 @@ async function startServers(options: ProxyOptions, { router, store, mirror }: { 
       closing = signal;
       addProxyServices(grpcServer, { router, clock, turn: endOfTurn, closing, observe: requests.observe });
       addStoreService(grpcServer, store, { logger, clock, closing });
+      addLogService(grpcServer, logs, { logger, clock, closing });
     },
   });
   if (!options.restListen) return { server, rest: undefined };

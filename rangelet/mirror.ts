@@ -170,6 +170,18 @@ export class Mirror {
     return [...(owner ? [owner] : []), ...(followers ?? [])];
   }
 
+  /** The claim to be primary of a range that is believed; a child's may have taken its keys. */
+  claimOf(range: RangeId): Claim | undefined {
+    return this.believed.get(range);
+  }
+
+  /** Whether a node that is there has a copy of the range, of whatever state; undefined while not all have told. */
+  isHeld(range: RangeId): boolean | undefined {
+    const nodes = [...this.nodesByIdent.values()];
+    if (nodes.some(({ ranges }) => ranges.has(range))) return true;
+    return this.complete && nodes.length > 0 ? false : undefined;
+  }
+
   /** Each new map from now on. */
   get changes(): Observable<OwnerMap> {
     return this.subject.asObservable();

@@ -1,5 +1,6 @@
 import { merge, type Observable } from 'rxjs';
 import type { Key } from '../model/key.js';
+import type { RangeId } from '../model/range.js';
 import type { CopyPlace, DiscoveredNode, Mirror } from './mirror.js';
 import type { Owner } from './owners.js';
 
@@ -25,6 +26,15 @@ export class MirroredOwners {
 
   copies(key: Key): readonly CopyPlace[] {
     return this.mirror.copiesOf(key);
+  }
+
+  primaryOf(range: RangeId): (CopyPlace & { readonly start: Key }) | undefined {
+    const claim = this.mirror.claimOf(range);
+    return claim && { address: claim.address, node: claim.node, epoch: claim.epoch, range, start: claim.range.start };
+  }
+
+  isHeld(range: RangeId): boolean | undefined {
+    return this.mirror.isHeld(range);
   }
 
   addresses(): readonly string[] {

@@ -94,7 +94,7 @@ async function run(words: readonly string[], world: World = {}): Promise<{ code:
     files: diskFiles,
     onInterrupt: world.onInterrupt ?? (() => () => undefined),
   };
-  const code = await runCli([...words, words[0] === 'log' ? '--node' : '--proxy', address], io, '1.2.3');
+  const code = await runCli([...words, '--proxy', address], io, '1.2.3');
   return { code, ...captured };
 }
 

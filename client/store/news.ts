@@ -1,6 +1,6 @@
 import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
-import type { SpanOwners } from '../owners.js';
+import type { Owners } from '../owners.js';
 
 /** What waits looks again by itself, in case the map was right already: seldom, and ever more so. */
 const RETRY_MIN_MS = 25;
@@ -10,7 +10,7 @@ const RETRY_MAX_MS = 500;
  * Resolves with the next change of the map, or after a while: false then. Rejects when
  * aborted. `tries` is how often it was waited before.
  */
-export function nextNews(owners: SpanOwners, clock: Clock, options: { readonly tries: number; readonly msMax?: number; readonly signal?: AbortSignal | undefined }): Promise<boolean> {
+export function nextNews(owners: Pick<Owners, 'changes'>, clock: Clock, options: { readonly tries: number; readonly msMax?: number; readonly signal?: AbortSignal | undefined }): Promise<boolean> {
   const { signal, tries, msMax = Infinity } = options;
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
