@@ -5,6 +5,7 @@ import { EMPTY_ROSTER } from '../controller/roster/roster.js';
 import { httpObserver } from '../gateway/metrics.js';
 import { commandMetrics, registerNodeMetrics } from '../node/metrics.js';
 import { GET, PUT } from '../proto/kv-codec.js';
+import { STORE_METHODS } from '../proto/store-server.js';
 import { registerRouterMetrics } from '../proxy/metrics.js';
 import { createMetrics, Registry } from '../runtime/metrics.js';
 import { RequestMetrics } from '../runtime/request-metrics.js';
@@ -25,7 +26,8 @@ const SOURCES: Readonly<Record<string, () => Registry>> = {
   },
   'node/metrics.ts': () => {
     const registry = new Registry();
-    new RequestMetrics('keyranger_node', METHODS).register(registry);
+    new RequestMetrics('keyranger_node', METHODS, 'kv.KV and kv.Pipe').register(registry);
+    new RequestMetrics('keyranger_node_store', STORE_METHODS, 'kv.Store').register(registry);
     httpObserver(registry, 'keyranger_node');
     commandMetrics(registry);
     registerNodeMetrics(registry, { rangelet: { info: () => ({ ranges: [] }) }, queue: { pendingBytes: 0 }, writeIds: { size: 0, repeated: 0 }, copies: { all: () => [] }, verify: { verifier: { totals: { keys: 0, differences: 0 } } } } as never);
@@ -33,7 +35,8 @@ const SOURCES: Readonly<Record<string, () => Registry>> = {
   },
   'proxy/metrics.ts': () => {
     const registry = new Registry();
-    new RequestMetrics('keyranger_proxy', METHODS).register(registry);
+    new RequestMetrics('keyranger_proxy', METHODS, 'kv.KV and kv.Pipe').register(registry);
+    new RequestMetrics('keyranger_proxy_store', STORE_METHODS, 'kv.Store').register(registry);
     httpObserver(registry, 'keyranger_proxy');
     const stats = { inFlight: 0, held: 0, bytesInFlight: 0, nodes: 0, holds: {}, shed: 0, repeated: 0 };
     registerRouterMetrics(registry, { stats: () => stats } as never, { current: { owners: [] } } as never);

@@ -5,7 +5,7 @@ import { openDiscovery } from '../coordination/open.js';
 import { httpObserver } from '../gateway/metrics.js';
 import { defaultIdent } from '../model/range.js';
 import { GET, PUT } from '../proto/kv-codec.js';
-import { addStoreService } from '../proto/store-server.js';
+import { STORE_METHODS, addStoreService } from '../proto/store-server.js';
 import { type Clock, systemClock } from '../runtime/clock.js';
 import { advertised, dialable } from '../runtime/common-options.js';
 import { loadConfig } from '../runtime/config.js';
@@ -84,8 +84,10 @@ async function start(ctx: MainContext): Promise<Running> {
   const storage = openLmdb({ dir: config.dataDir, random, durable: config.durability === 'full' });
   if (config.durability === 'relaxed') logger.warn('writes are answered before they are on the disk: a power failure may lose them');
   const metrics = createMetrics({ name: 'node' });
-  const requests = new RequestMetrics('keyranger_node', new Map([[GET, 'get'], [PUT, 'put']]));
+  const requests = new RequestMetrics('keyranger_node', new Map([[GET, 'get'], [PUT, 'put']]), 'kv.KV and kv.Pipe');
   requests.register(metrics);
+  const storeRequests = new RequestMetrics('keyranger_node_store', STORE_METHODS, 'kv.Store');
+  storeRequests.register(metrics);
 
   const node = new KvNode({
     storage,
@@ -135,7 +137,7 @@ async function start(ctx: MainContext): Promise<Running> {
       closing = signal;
       node.register(grpcServer);
       addKvServices(grpcServer, { data: node.data, clock, turn: endOfTurn, closing, observe: requests.observe });
-      addStoreService(grpcServer, node.store, { logger, clock, closing });
+      addStoreService(grpcServer, node.store, { logger, clock, closing, observe: storeRequests.observe });
       addFollowService(grpcServer, { ...node.sources, logger }, closing);
       addLogService(grpcServer, node.log, { logger, clock, closing });
       addVerifyService(grpcServer, node.verify, { logger, closing });

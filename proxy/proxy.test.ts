@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import * as grpc from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { GrpcStore } from '../client/store/grpc-store.js';
 import { MemoryCoordination } from '../coordination/memory/memory.js';
 import type { Registration } from '../coordination/interfaces.js';
 import { EVERYTHING } from '../model/interval.js';
@@ -339,6 +340,23 @@ describe('a proxy', () => {
     expect(metrics).toContain('keyranger_proxy_owners 1');
     await nodes[0]?.registration.deregister();
     expect(((await ready()) as { ready: boolean }).ready).toBe(true);
+  });
+
+  it('counts the calls of kv.Store, and how they ended', async () => {
+    await (await addNode('a')).place(R1, 1);
+    const proxy = await addProxy();
+    const store = new GrpcStore(proxy.address, systemClock);
+    const [k, none] = [keyFromText('k'), keyFromText('none')];
+    await store.put(k, Buffer.from('v'));
+    await store.batch([{ is: 'get', key: k }, { is: 'get', key: none }]);
+    await store.get(none);
+    await failure(store.watch({ span: EVERYTHING })[Symbol.asyncIterator]().next());
+    store.close();
+    const metrics = await metricsOf(proxy);
+    for (const labels of ['method="put",code="OK"', 'method="batch",code="OK"', 'method="get",code="NOT_FOUND"', 'method="watch",code="UNIMPLEMENTED"']) {
+      expect(metrics).toContain(`keyranger_proxy_store_requests_total{${labels}} 1`);
+    }
+    expect(metrics).toContain('keyranger_proxy_store_request_seconds_count{method="get"} 1');
   });
 
   it('is known where it says that it is reached', async () => {

@@ -15,7 +15,7 @@ import { Mirror } from '../rangelet/mirror.js';
 import { grpcRanges } from '../rangelet/mirror-grpc.js';
 import { MirroredOwners } from '../rangelet/mirrored-owners.js';
 import { addLogService } from '../proto/log-server.js';
-import { addStoreService } from '../proto/store-server.js';
+import { STORE_METHODS, addStoreService } from '../proto/store-server.js';
 import type { Clock } from '../runtime/clock.js';
 import { advertised, dialable } from '../runtime/common-options.js';
 import type { Logger } from '../runtime/log.js';
@@ -115,8 +115,10 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
 async function startServers(options: ProxyOptions, { router, store, logs, mirror }: { readonly router: Router; readonly store: RoutedStore; readonly logs: RoutedLogs; readonly mirror: Mirror }): Promise<{ readonly server: OnePortServer; readonly rest: HttpListener | undefined }> {
   const { clock, logger } = options;
   const metrics = createMetrics({ name: 'proxy' });
-  const requests = new RequestMetrics('keyranger_proxy', new Map([[GET, 'get'], [PUT, 'put']]));
+  const requests = new RequestMetrics('keyranger_proxy', new Map([[GET, 'get'], [PUT, 'put']]), 'kv.KV and kv.Pipe');
   requests.register(metrics);
+  const storeRequests = new RequestMetrics('keyranger_proxy_store', STORE_METHODS, 'kv.Store');
+  storeRequests.register(metrics);
   registerRouterMetrics(metrics, router, mirror);
   let closing = new AbortController().signal;
   const gateway = new Gateway({
@@ -140,7 +142,7 @@ async function startServers(options: ProxyOptions, { router, store, logs, mirror
     services: (grpcServer, signal) => {
       closing = signal;
       addProxyServices(grpcServer, { router, clock, turn: endOfTurn, closing, observe: requests.observe });
-      addStoreService(grpcServer, store, { logger, clock, closing });
+      addStoreService(grpcServer, store, { logger, clock, closing, observe: storeRequests.observe });
       addLogService(grpcServer, logs, { logger, clock, closing });
     },
   });

@@ -14,10 +14,11 @@ export class RequestMetrics {
   private readonly counts: Map<number, number[]>;
   private readonly times: Map<number, Times>;
 
-  /** `prefix` as in `keyranger_proxy`; `methods` names the actions that are observed. */
+  /** `prefix` as in `keyranger_proxy`; `methods` names the actions that are observed, of which `service` says whose they are. */
   constructor(
     private readonly prefix: string,
     private readonly methods: ReadonlyMap<number, string>,
+    private readonly service: string,
   ) {
     this.counts = new Map([...methods.keys()].map((action) => [action, new Array<number>(CODES).fill(0)]));
     this.times = new Map([...methods.keys()].map((action) => [action, new Times()]));
@@ -32,11 +33,11 @@ export class RequestMetrics {
   };
 
   register(registry: Registry): void {
-    const { counts, prefix, methods } = this;
+    const { counts, prefix, methods, service } = this;
     registry.registerMetric(
       new Counter({
         name: `${prefix}_requests_total`,
-        help: 'Requests answered, by method and gRPC status.',
+        help: `Requests of ${service} answered, by method and gRPC status.`,
         labelNames: ['method', 'code'],
         registers: [],
         collect() {
@@ -54,13 +55,14 @@ export class RequestMetrics {
 
   /** The registry asks metrics for their name and, at each reading, their values. */
   private histogram(): Metric {
-    const { methods } = this;
+    const { methods, service } = this;
+    const help = `Time from a request of ${service} to its answer; of a stream, to its end.`;
     const name = `${this.prefix}_request_seconds`;
     const values = (): object[] => [...this.times].flatMap(([action, times]) => times.values(name, methods.get(action) ?? ''));
     const histogram = {
       name,
       reset: () => undefined,
-      get: () => Promise.resolve({ name, help: 'Time from a request to its answer.', type: 'histogram', aggregator: 'sum', values: values() }),
+      get: () => Promise.resolve({ name, help, type: 'histogram', aggregator: 'sum', values: values() }),
     };
     return histogram as unknown as Metric;
   }
