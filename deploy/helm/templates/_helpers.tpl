@@ -23,15 +23,26 @@ helm.sh/chart: {{ printf "%s-%s" .context.Chart.Name .context.Chart.Version }}
 {{- end }}
 {{- end -}}
 
+{{/* "yes" where nodes have their roles by their names, and there is neither controller nor proxy; else empty. */}}
+{{- define "keyranger.static" -}}
+{{- if eq .Values.topology "primary-replica" -}}
+{{- range $path, $given := dict "coordination.consul" .Values.coordination.consul "replication.copies" .Values.replication.copies "replication.minInSync" .Values.replication.minInSync "controller.replicas" .Values.controller.replicas "proxy.replicas" .Values.proxy.replicas "node.drain.mode" .Values.node.drain.mode -}}
+{{- if not (kindIs "invalid" $given) -}}
+{{- fail (printf "%s is set, but in primary-replica there is no controller, and nothing to take over: use sharded, or leave it out" $path) -}}
+{{- end -}}
+{{- end -}}
+yes
+{{- end -}}
+{{- end -}}
+
 {{/* Copies of each range. */}}
 {{- define "keyranger.copies" -}}
 {{- $nodes := int .Values.node.replicas -}}
-{{- $copies := ternary (min 7 $nodes) (min 3 $nodes) (eq .Values.topology "primary-replica") -}}
-{{- if not (kindIs "invalid" .Values.replication.copies) -}}{{- $copies = int .Values.replication.copies -}}{{- end -}}
-{{- if gt $copies (max 1 $nodes | int) -}}
+{{- $copies := default (min 3 $nodes) .Values.replication.copies | int -}}
+{{- if gt $copies $nodes -}}
 {{- fail (printf "replication.copies is %d, but node.replicas is %d: each copy needs a node of its own" $copies $nodes) -}}
 {{- end -}}
-{{- max 1 $copies -}}
+{{- $copies -}}
 {{- end -}}
 
 {{- define "keyranger.minInSync" -}}
@@ -52,19 +63,23 @@ helm.sh/chart: {{ printf "%s-%s" .context.Chart.Name .context.Chart.Version }}
 {{- end -}}
 
 {{- define "keyranger.proxies" -}}
-{{- if kindIs "invalid" .Values.proxy.replicas -}}
-{{- ternary 0 2 (eq .Values.topology "primary-replica") -}}
+{{- if include "keyranger.static" . -}}
+0
+{{- else if kindIs "invalid" .Values.proxy.replicas -}}
+2
 {{- else -}}
 {{- int .Values.proxy.replicas -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "keyranger.nodePort" -}}
-{{- default (ternary 8080 5200 (eq .Values.topology "primary-replica")) .Values.node.port | int -}}
+{{- default (ternary 8080 5200 (eq (include "keyranger.static" .) "yes")) .Values.node.port | int -}}
 {{- end -}}
 
 {{- define "keyranger.drain" -}}
+{{- if include "keyranger.static" . -}}none{{- else -}}
 {{- default (ternary "primaries" "all" (gt (include "keyranger.copies" . | int) 1)) .Values.node.drain.mode -}}
+{{- end -}}
 {{- end -}}
 
 {{/* For nodes and proxies. */}}
@@ -81,6 +96,11 @@ helm.sh/chart: {{ printf "%s-%s" .context.Chart.Name .context.Chart.Version }}
 {{- if gt (include "keyranger.proxies" . | int) 0 -}}5100{{- else -}}{{ include "keyranger.nodePort" . }}{{- end -}}
 {{- end -}}
 
+{{/* Where there is one primary: its service. */}}
+{{- define "keyranger.primary" -}}
+{{ include "keyranger.fullname" . }}-primary
+{{- end -}}
+
 {{/* Variables of every container. Called with the context, the port, the service that names its pods, and the coordination. */}}
 {{- define "keyranger.env" -}}
 - name: NAMESPACE
@@ -89,16 +109,21 @@ helm.sh/chart: {{ printf "%s-%s" .context.Chart.Name .context.Chart.Version }}
   valueFrom: { fieldRef: { fieldPath: metadata.name } }
 - name: LISTEN
   value: ":{{ .port }}"
-- name: COORDINATION
-  value: {{ .coordination | quote }}
 - name: LOG_FORMAT
   value: json
 - name: LOG_LEVEL
   value: {{ .context.Values.logLevel }}
+{{- if include "keyranger.static" .context }}
+- name: RANGERCTL_PROXY
+  value: {{ include "keyranger.primary" .context }}:{{ .port }}
+{{- else }}
+- name: COORDINATION
+  value: {{ .coordination | quote }}
 - name: RANGERCTL_ADDR
   value: {{ include "keyranger.fullname" .context }}-controller:5000
 - name: RANGERCTL_PROXY
   value: {{ include "keyranger.door" .context }}:{{ include "keyranger.doorPort" .context }}
+{{- end }}
 {{- end -}}
 
 {{/* A pod of a StatefulSet has a name that lasts. */}}

@@ -44,8 +44,12 @@ for (const { kind, metadata, spec } of workloads) {
     expect(service?.spec.clusterIP === 'None' && selects(service.spec.selector, template.metadata.labels), `${name} has no headless service that selects its pods`);
   }
 }
+const POD_NAME = 'statefulset.kubernetes.io/pod-name';
 for (const { metadata, spec } of ofKind('Service')) {
-  const behind = workloads.filter(({ spec: { template } }) => selects(spec.selector, template.metadata.labels));
+  // One pod's label, which Kubernetes gives it.
+  const { [POD_NAME]: pod, ...selector } = spec.selector;
+  const behind = workloads.filter(({ spec: { template } }) => selects(selector, template.metadata.labels));
+  if (pod !== undefined) expect(behind.every(({ kind, metadata: { name }, spec: { replicas } }) => kind === 'StatefulSet' && Array.from({ length: replicas }, (_, i) => `${name}-${i}`).includes(pod)), `Service ${metadata.name} selects ${pod}, which there is not`);
   expect(behind.length === 1, `Service ${metadata.name} selects the pods of ${behind.length} workloads`);
   const ports = behind.flatMap(({ spec: { template } }) => template.spec.containers[0].ports.map((port) => port.name));
   for (const { targetPort } of spec.ports) expect(ports.includes(targetPort), `Service ${metadata.name} goes to port ${targetPort}, which its pods have not`);
