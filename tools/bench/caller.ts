@@ -5,7 +5,7 @@ import { encodeGetRequest, encodePutRequest } from '../../proto/kv-codec.js';
 const { NGHTTP2_CANCEL } = constants;
 
 /**
- * kv.KV on plain HTTP/2. A gRPC client costs twice the CPU that a server does, and
+ * kv.KV and kv.Store on plain HTTP/2. A gRPC client costs twice the CPU that a server does, and
  * would measure itself.
  */
 export class Caller {
@@ -33,7 +33,8 @@ export class Caller {
     for (const session of this.sessions) session.close();
   }
 
-  private call(path: string, request: Buffer, done: (problem: string | undefined) => void): void {
+  /** An answer of fewer bytes than `bytesMin` is a failure. */
+  call(path: string, request: Buffer, done: (problem: string | undefined) => void, bytesMin = 0): void {
     const session = this.sessions[this.next++ % this.sessions.length];
     if (!session || session.closed || session.destroyed) {
       done('the connection is closed');
@@ -58,10 +59,13 @@ export class Caller {
       outcome = error.message;
       stream.close(NGHTTP2_CANCEL);
     });
-    stream.on('close', () => {
-      done(outcome);
+    let bytes = 0;
+    stream.on('data', (part: Buffer) => {
+      bytes += part.length;
     });
-    stream.resume();
+    stream.on('close', () => {
+      done(outcome ?? (bytes < bytesMin ? `an answer of ${bytes} bytes` : undefined));
+    });
     stream.end(frame(request));
   }
 }

@@ -1,7 +1,6 @@
 import { systemClock, type Clock } from '../../runtime/clock.js';
 import { type Random, systemRandom } from '../../runtime/random.js';
-import { Caller } from './caller.js';
-import { VALUE, keyAt } from './keys.js';
+import { type CallKind, type Calls, callsOf } from './calls.js';
 import { percentile } from './statistics.js';
 
 /** What the generator is told; it runs in a process of its own, see generator.ts. */
@@ -10,6 +9,8 @@ export interface LoadOptions {
   readonly connections: number;
   /** Which keys to take; they are there already. */
   readonly keys: number;
+  /** Gets and puts of kv.KV when not given. */
+  readonly calls?: CallKind;
   /** Callers that send again as soon as they are answered, or requests at a rate whatever the answers do. */
   readonly shape: { readonly callers: number } | { readonly perSecond: number };
 }
@@ -32,7 +33,7 @@ export interface Lap {
 const TICK_MS = 2;
 
 export class Load {
-  private readonly caller: Caller;
+  private readonly calls: Calls;
   private readonly waiting = new Set<{ readonly sentAt: number }>();
   private latencies: number[] = [];
   private errors = 0;
@@ -43,9 +44,9 @@ export class Load {
   constructor(
     private readonly options: LoadOptions,
     private readonly clock: Clock = systemClock,
-    private readonly random: Random = systemRandom,
+    random: Random = systemRandom,
   ) {
-    this.caller = new Caller(options.address, options.connections);
+    this.calls = callsOf(options.calls ?? 'unary', { ...options, random });
     this.lapAt = clock.now();
   }
 
@@ -78,7 +79,7 @@ export class Load {
 
   stop(): void {
     this.stopped = true;
-    this.caller.close();
+    this.calls.close();
   }
 
   private tick(beganAt: number, sent: number, perSecond: number): void {
@@ -112,9 +113,6 @@ export class Load {
       }
       answered(problem);
     };
-    const { keys } = this.options;
-    const key = keyAt(Math.floor(this.random.next() * keys), keys);
-    if (this.random.next() < 0.5) this.caller.get(key, done);
-    else this.caller.put(key, VALUE, done);
+    this.calls.send(done);
   }
 }

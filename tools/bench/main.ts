@@ -14,9 +14,10 @@ import { repair } from './repair.js';
 import { replicas } from './replicas.js';
 import { reshape } from './reshape.js';
 import type { Section } from './section.js';
+import { store } from './store.js';
 import { throughput } from './throughput.js';
 
-const SECTIONS: Readonly<Record<string, Section>> = { throughput, move: moveLarge, reshape, footprint, controller, replicas, failover, repair };
+const SECTIONS: Readonly<Record<string, Section>> = { throughput, store, move: moveLarge, reshape, footprint, controller, replicas, failover, repair };
 
 const PROGRAM = {
   name: 'bin/bench',

@@ -5,9 +5,9 @@ import type { Figure } from './report.js';
 import type { Bench } from './section.js';
 import { median } from './statistics.js';
 
-const CONNECTIONS = 4;
-const CALLERS = 64;
-const KEYS = 10_000;
+export const CONNECTIONS = 4;
+export const CALLERS = 64;
+export const KEYS = 10_000;
 
 interface Target {
   readonly name: string;
@@ -53,10 +53,10 @@ function figures(proxy: Target, node: Target): Figure[] {
   ];
 }
 
-function times(laps: readonly Lap[]): string {
+export function times(laps: readonly Lap[]): string {
   return `p50 ${median(laps.map(({ p50 }) => p50)).toFixed(1)} ms, p99 ${median(laps.map(({ p99 }) => p99)).toFixed(1)} ms`;
 }
 
-function perSecond({ requests, ms }: Lap): number {
+export function perSecond({ requests, ms }: Lap): number {
   return (requests * 1000) / ms;
 }
