@@ -175,8 +175,41 @@ describe('what else is answered', () => {
     expect(JSON.parse((await door.ask('GET', '/status?level=full')).body)).toEqual({ role: 'leader', keys: 3 });
     const api = JSON.parse((await door.ask('GET', '/openapi.json')).body) as { openapi: string; info: { version: string }; paths: object };
     expect([api.openapi, api.info.version]).toEqual(['3.1.0', '1.2.3']);
-    expect(Object.keys(api.paths)).toEqual(['/kv/{key}', '/kv/', '/get/{key}', '/set/{key}', '/health', '/ready', '/role', '/status', '/metrics']);
+    expect(Object.keys(api.paths)).toEqual(['/kv/{key}', '/kv/', '/get/{key}', '/set/{key}', '/health', '/ready', '/role', '/status', '/openapi.json', '/metrics']);
     expect(await door.ask('OPTIONS', '/kv/k')).toMatchObject({ status: 204, headers: { allow: 'GET, HEAD, PUT, DELETE, OPTIONS' } });
+  });
+
+  it('has in its API the methods that each path knows, and refers to nothing that is not there', async () => {
+    const door = await open();
+    const { body } = await door.ask('GET', '/openapi.json');
+    const api = JSON.parse(body) as { paths: Record<string, Record<string, { responses?: object; parameters?: { name: string; in: string; required: boolean }[] }>>; components: { schemas: object } };
+    for (const [path, item] of Object.entries(api.paths)) {
+      const methods = Object.keys(item).filter((name) => name !== 'parameters').map((name) => name.toUpperCase());
+      // Those are the server's own.
+      if (['/health', '/ready', '/metrics'].includes(path)) continue;
+      const { headers } = await door.ask('OPTIONS', path.replace('{key}', 'k'));
+      expect([...methods, 'OPTIONS'], path).toEqual(headers.allow?.split(', '));
+      for (const method of methods) expect(item[method.toLowerCase()]?.responses, `${method} ${path}`).toHaveProperty('200');
+      expect(body.includes(`"${path}":{"parameters":[{"name":"key","in":"path","required":true`), path).toBe(path.includes('{key}'));
+    }
+    for (const [, name = ''] of body.matchAll(/"#\/components\/schemas\/(\w+)"/g)) expect(Object.keys(api.components.schemas)).toContain(name);
+    expect(await door.ask('OPTIONS', '*')).toMatchObject({ status: 204, headers: { allow: 'GET, HEAD, PUT, DELETE, OPTIONS' } });
+  });
+
+  it('answers with a problem what Node would refuse without a word', async () => {
+    const { port } = await open();
+    const say = async (text: string): Promise<string> => {
+      const socket = connect(port, '127.0.0.1');
+      socket.setEncoding('utf8').write(text);
+      let all = '';
+      socket.on('data', (part: Buffer | string) => (all += part.toString()));
+      await once(socket, 'close');
+      return all;
+    };
+    expect(await say('GET /kv/k HTTP/1.1\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 [^]*"code":"bad_request","detail":"the request has no Host header/);
+    expect(await say('PUT /kv/k HTTP/1.1\r\nHost: a\r\nExpect: tea\r\nContent-Length: 1\r\n\r\n')).toMatch(/^HTTP\/1\.1 417 [^]*"code":"bad_header","detail":"Expect: tea is not known/);
+    expect(await say('CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n')).toMatch(/^HTTP\/1\.1 501 [^]*"code":"not_supported"/);
+    expect(await say('GET /kv/none HTTP/1.0\r\n\r\n')).toMatch(/^HTTP\/1\.1 404 /);
   });
 
   it('sends to the primary what is not served here, and says when a read may be old', async () => {

@@ -5,12 +5,13 @@ import { contentTypeProblem } from '../model/limits.js';
 import type { AskOptions, Store, Value, WriteOutcome } from '../model/store.js';
 import type { Clock } from '../runtime/clock.js';
 import { AppError, messageOf } from '../runtime/errors.js';
+import { PROBLEM_TYPE, problemText } from '../runtime/http.js';
 import type { Logger } from '../runtime/log.js';
 import { ClientGone, checkBodyHeaders, readBody } from './body.js';
 import { etagOf, readCondition, writeCondition } from './conditions.js';
 import { listingOf, sendListing } from './listing.js';
 import { openApi } from './openapi.js';
-import { PROBLEM_TYPE, Problem, problemBody, sendJson } from './problem.js';
+import { Problem, sendJson } from './problem.js';
 import { type Target, keyOf, onlyParameters, parseTarget } from './target.js';
 
 /** What this process is for the keys that it has. */
@@ -104,10 +105,10 @@ export class Gateway {
 
   /** Answers on a listener of its own, where the whole path is the key. */
   readonly handleRest = (request: IncomingMessage, response: ServerResponse): void => {
-    void this.answer(this.restRoutes, request, response);
+    void this.answer(this.restRoutes, request, response, 'the whole path is the key: give one, such as /greeting');
   };
 
-  private async answer(routes: readonly Route[], request: IncomingMessage, response: ServerResponse): Promise<void> {
+  private async answer(routes: readonly Route[], request: IncomingMessage, response: ServerResponse, help = '/openapi.json tells what there is'): Promise<void> {
     const gone = new AbortController();
     response.once('finish', () => {
       this.options.observe?.(request.method ?? '', response.statusCode);
@@ -117,7 +118,7 @@ export class Gateway {
     });
     try {
       const target = parseTarget(request.url ?? '/');
-      const { handler, rest } = match(routes, target.path, request.method ?? '');
+      const { handler, rest } = match(routes, target.path, request.method ?? '', help);
       const key = rest === undefined ? ('' as Key) : keyOf(rest);
       await handler({ request, response, target, key, signal: gone.signal });
       if (!request.complete) this.discard(request, response);
@@ -138,7 +139,7 @@ export class Gateway {
       response.destroy();
       return;
     }
-    const body = problemBody(problem);
+    const body = problemText(problem.status, problem.code, problem.detail);
     const headers = { 'content-type': PROBLEM_TYPE, 'content-length': String(Buffer.byteLength(body)), ...problem.headers };
     if (request.complete || this.isShort(request)) {
       response.writeHead(problem.status, headers).end(request.method === 'HEAD' ? undefined : body);
@@ -306,14 +307,19 @@ export class Gateway {
 /** In the words that `/status` has always had. */
 const STATUS_ROLE = { primary: 'leader', replica: 'follower', proxy: 'proxy' } as const;
 
-function match(routes: readonly Route[], path: string, method: string): { readonly handler: Handler; readonly rest: string | undefined } {
+function match(routes: readonly Route[], path: string, method: string, help: string): { readonly handler: Handler; readonly rest: string | undefined } {
   const route = routes.find((candidate) => (candidate.keyed ? path.length > candidate.path.length && path.startsWith(candidate.path) : path === candidate.path));
-  if (!route) throw new Problem(404, 'no_route', `nothing is at ${path}: /openapi.json tells what there is`);
+  if (!route && path === '*' && method === 'OPTIONS') return { handler: options([...new Set(routes.flatMap(({ methods }) => Object.keys(methods))), 'OPTIONS'].join(', ')), rest: undefined };
+  if (!route) throw new Problem(404, 'no_route', `nothing is at ${path}: ${help}`);
   const handler = Object.hasOwn(route.methods, method) ? route.methods[method] : undefined;
   const allow = [...Object.keys(route.methods), 'OPTIONS'].join(', ');
   if (handler) return { handler, rest: route.keyed ? path.slice(route.path.length) : undefined };
-  if (method === 'OPTIONS') return { handler: ({ response }) => void response.writeHead(204, { allow }).end(), rest: undefined };
+  if (method === 'OPTIONS') return { handler: options(allow), rest: undefined };
   throw new Problem(405, 'method_not_allowed', `${method} is not for ${path}, which knows ${allow}`, { allow });
+}
+
+function options(allow: string): Handler {
+  return ({ response }) => void response.writeHead(204, { allow }).end();
 }
 
 function isStrong({ query }: Target): boolean {

@@ -8,7 +8,8 @@ export function openApi(version: string): object {
     content: { 'application/json': { schema: { $ref: '#/components/schemas/Position' } } },
   };
   const redirect = { description: 'Another node is the primary of this key: ask it at Location.' };
-  const common = { '307': redirect, '400': problem('The request is wrong: the detail says where.'), '503': problem('Nobody serves the key now, or too much is on its way: try again.'), '504': problem('There was no answer in time.') };
+  const others = { default: problem('Anything else that is wrong; the code says what.') };
+  const common = { ...others, '307': redirect, '400': problem('The request is wrong: the detail says where.'), '503': problem('Nobody serves the key now, or too much is on its way: try again.'), '504': problem('There was no answer in time.') };
   const read = (summary: string): object => ({
     summary,
     parameters: [query('consistency', { type: 'string', enum: ['strong', 'stale'] }, 'Of a node that follows the primary: strong sends to the primary, stale (which it is when not given) is answered from here.'), ...conditions],
@@ -21,7 +22,18 @@ export function openApi(version: string): object {
     responses: { '200': written, '412': problem('The condition does not hold; nothing was changed.'), '413': problem('The value is longer than 8 MiB.'), ...common },
   });
   const key = { name: 'key', in: 'path', required: true, description: 'Any bytes, percent-encoded; slashes may stand as they are.', schema: { type: 'string', minLength: 1 } };
-  const page = (summary: string, parameters: readonly object[] = []): object => ({ summary, parameters, responses: { '200': { description: summary, content: { 'application/json': { schema: { type: 'object' } } } } } });
+  const json = (description: string): object => ({ description, content: { 'application/json': { schema: { type: 'object' } } } });
+  const page = (summary: string, parameters: readonly object[] = [], responses: object = others): object => ({ get: { summary, parameters, responses: { '200': json(summary), ...responses } }, ...headOf(parameters) });
+  const headOf = (parameters: readonly object[]): object => ({ head: { summary: 'What GET says, without its body.', parameters, responses: { '200': { description: 'The headers.' }, ...others } } });
+  const listing = [
+    query('prefix', { type: 'string' }, 'Only keys that begin so.'),
+    query('start', { type: 'string' }, 'The first key.'),
+    query('end', { type: 'string' }, 'The key before which to end.'),
+    query('limit', { type: 'integer', minimum: 1 }, 'At most so many.'),
+    query('reverse', { type: 'boolean' }, 'From the last key to the first.'),
+    query('keys_only', { type: 'boolean' }, 'Without the values.'),
+    query('token', { type: 'string' }, '`next` of an earlier listing of the same keys: goes on behind it.'),
+  ];
   return {
     openapi: '3.1.0',
     info: { title: 'keyranger', version, license: { name: 'MIT', identifier: 'MIT' }, description: 'A range-sharded key-value store. A value of a key is read, written and deleted under /kv/; /set/ and /get/ are the same.' },
@@ -36,15 +48,7 @@ export function openApi(version: string): object {
       '/kv/': {
         get: {
           summary: 'Keys and values in order of the keys, as a stream.',
-          parameters: [
-            query('prefix', { type: 'string' }, 'Only keys that begin so.'),
-            query('start', { type: 'string' }, 'The first key.'),
-            query('end', { type: 'string' }, 'The key before which to end.'),
-            query('limit', { type: 'integer', minimum: 1 }, 'At most so many.'),
-            query('reverse', { type: 'boolean' }, 'From the last key to the first.'),
-            query('keys_only', { type: 'boolean' }, 'Without the values.'),
-            query('token', { type: 'string' }, '`next` of an earlier listing of the same keys: goes on behind it.'),
-          ],
+          parameters: listing,
           responses: {
             '200': {
               description: 'With Accept: application/x-ndjson an item a line.',
@@ -53,13 +57,15 @@ export function openApi(version: string): object {
             ...common,
           },
         },
+        ...headOf(listing),
       },
-      '/get/{key}': { parameters: [key], get: read('The value of a key.') },
+      '/get/{key}': { parameters: [key], get: read('The value of a key.'), head: read('What GET says, without the value.') },
       '/set/{key}': { parameters: [key], put: write('Stores a value.') },
-      '/health': { get: page('The process lives.') },
-      '/ready': { get: page('It can be sent requests; 503 when not, with the reason.') },
-      '/role': { get: page('primary, replica or proxy.') },
-      '/status': { get: page('leader, follower or proxy.', [query('level', { type: 'string', enum: ['full'] }, 'full: with the keys that it has.')]) },
+      '/health': page('The process lives.'),
+      '/ready': page('It can be sent requests.', [], { '503': json('It had better not be yet; the reason says why.') }),
+      '/role': page('primary, replica or proxy.'),
+      '/status': page('leader, follower or proxy.', [query('level', { type: 'string', enum: ['full'] }, 'full: with the keys that it has.')]),
+      '/openapi.json': page('This document.'),
       '/metrics': { get: { summary: 'Metrics in the Prometheus format.', responses: { '200': { description: 'Metrics.', content: { 'text/plain': {} } } } } },
     },
     components: {

@@ -1,4 +1,4 @@
-import { STATUS_CODES, type ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import { AppError, type ErrorCode } from '../runtime/errors.js';
 
 /** What went wrong, as clients can tell it apart: these never change their meaning. */
@@ -62,12 +62,6 @@ const STATUS_OF: Readonly<Record<ErrorCode, { readonly status: number; readonly 
   DATA_LOSS: internal,
   UNAUTHENTICATED: { status: 401, code: 'bad_request', again: false },
 };
-
-export function problemBody({ status, code, detail }: Pick<Problem, 'status' | 'code' | 'detail'>): string {
-  return `${JSON.stringify({ type: `urn:keyranger:problem:${code}`, title: STATUS_CODES[status] ?? '', status, code, detail })}\n`;
-}
-
-export const PROBLEM_TYPE = 'application/problem+json';
 
 export function sendJson(response: ServerResponse, status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): void {
   const text = `${JSON.stringify(body)}\n`;

@@ -57,7 +57,7 @@ function decode(text: string, what: string): Buffer {
 /** Parameters that a route knows; anything else is a slip worth telling. */
 export function onlyParameters(query: ReadonlyMap<string, Buffer>, known: readonly string[]): void {
   for (const name of query.keys()) {
-    if (!known.includes(name)) throw new Problem(400, 'bad_query', `${JSON.stringify(name)} is no parameter here${known.length === 0 ? '' : `: there are ${known.join(', ')}`}`);
+    if (!known.includes(name)) throw new Problem(400, 'bad_query', `${JSON.stringify(name)} is no parameter here${known.length === 0 ? '' : `; known here: ${known.join(', ')}`}`);
   }
 }
 

@@ -1,5 +1,6 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { STATUS_CODES, createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Clock } from './clock.js';
 import { cannotListen } from './listen-error.js';
 import { type Address, formatAddress } from './units.js';
@@ -15,17 +16,30 @@ export const REQUEST_MS_MAX = 30_000;
  * is no HTTP is told so.
  */
 export function createHttp(handler: HttpHandler, { requestMs = REQUEST_MS_MAX }: { readonly requestMs?: number } = {}): Server {
-  const server = createServer({ requestTimeout: requestMs, headersTimeout: requestMs, connectionsCheckingInterval: Math.min(requestMs, 5000) });
-  server.on('request', handler);
-  server.on('checkContinue', handler);
+  // Node's own refusal of a request without a host has no body.
+  const server = createServer({ requestTimeout: requestMs, headersTimeout: requestMs, connectionsCheckingInterval: Math.min(requestMs, 5000), requireHostHeader: false });
+  const handled: HttpHandler = (request, response) => {
+    if (request.headers.host !== undefined || request.httpVersion === '1.0') handler(request, response);
+    else refuse(response, 400, 'bad_request', 'the request has no Host header, which HTTP/1.1 demands');
+  };
+  server.on('request', handled);
+  server.on('checkContinue', handled);
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    refuse(response, 417, 'bad_header', `Expect: ${request.headers.expect ?? ''} is not known here, only 100-continue`);
+  });
+  server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+    socket.end(rawAnswer(501, 'not_supported', 'CONNECT: nothing is tunnelled here'));
+  });
   server.on('clientError', refuseMalformed);
   return server;
 }
 
-const STATUS_OF_ERROR: Readonly<Record<string, readonly [number, string]>> = {
-  HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large'],
-  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout'],
-};
+const STATUS_OF_ERROR: Readonly<Record<string, number>> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 };
+
+/** The body is not read, so the connection ends with it. */
+function refuse(response: ServerResponse, status: number, code: string, detail: string): void {
+  response.writeHead(status, { connection: 'close', 'content-type': PROBLEM_TYPE }).end(problemText(status, code, detail));
+}
 
 function refuseMalformed(error: NodeJS.ErrnoException, stream: unknown): void {
   const socket = stream as Socket;
@@ -35,9 +49,20 @@ function refuseMalformed(error: NodeJS.ErrnoException, stream: unknown): void {
     socket.destroy(error);
     return;
   }
-  const [status, title] = STATUS_OF_ERROR[error.code ?? ''] ?? [400, 'Bad Request'];
-  const body = `${JSON.stringify({ type: 'urn:keyranger:problem:bad_request', title, status, code: 'bad_request', detail: `this is no HTTP request that can be read: ${error.message}` })}\n`;
-  socket.end(`HTTP/1.1 ${status} ${title}\r\nConnection: close\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+  socket.end(rawAnswer(STATUS_OF_ERROR[error.code ?? ''] ?? 400, 'bad_request', `this is no HTTP request that can be read: ${error.message}`));
+}
+
+/** Where there is no response to write to. */
+function rawAnswer(status: number, code: string, detail: string): string {
+  const body = problemText(status, code, detail);
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nConnection: close\r\nContent-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+}
+
+export const PROBLEM_TYPE = 'application/problem+json';
+
+/** A problem document (RFC 9457). */
+export function problemText(status: number, code: string, detail: string): string {
+  return `${JSON.stringify({ type: `urn:keyranger:problem:${code}`, title: STATUS_CODES[status] ?? '', status, code, detail })}\n`;
 }
 
 export interface HttpListener {
