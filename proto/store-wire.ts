@@ -68,16 +68,24 @@ function refuse(problem: string | undefined): void {
 // --- conditions and outcomes -------------------------------------------------
 
 export function conditionFromWire(wire: StoreCondition | undefined): Condition | undefined {
-  if (wire?.is === undefined) return undefined;
+  if (!wire) return undefined;
+  // What is not understood must not become a write without a condition.
+  if (!wire.is) throw new AppError('INVALID_ARGUMENT', 'condition: it has none of absent, present, at and not_at; for a write without one leave it out');
   switch (wire.is.$case) {
     case 'absent':
+      return stated(wire.is.absent, 'absent');
     case 'present':
-      return { is: wire.is.$case };
+      return stated(wire.is.present, 'present');
     case 'at':
       return { is: 'at', positions: positionsFromWire(wire.is.at) };
     case 'notAt':
       return { is: 'notAt', positions: positionsFromWire(wire.is.notAt) };
   }
+}
+
+function stated<Is extends 'absent' | 'present'>(holds: boolean, is: Is): { readonly is: Is } {
+  if (!holds) throw new AppError('INVALID_ARGUMENT', `condition: ${is} is false, which says nothing; give absent or present as true, or leave the condition out`);
+  return { is };
 }
 
 function positionsFromWire({ positions }: StorePositions): Position[] {
