@@ -1,6 +1,5 @@
 import { shareReplay } from 'rxjs';
 import { ByteBudget } from '../client/budget.js';
-import { readLog } from '../client/log.js';
 import { Router } from '../client/router.js';
 import { GrpcStore } from '../client/store/grpc-store.js';
 import { RoutedLogs } from '../client/store/routed-logs.js';
@@ -76,7 +75,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     limitName: '--max-bytes-in-flight',
   });
   const store = new RoutedStore({ owners, connect: (address) => new GrpcStore(address, clock), router, budget: router.budget, clock, random, timeoutMs: options.timeoutMs });
-  const logs = new RoutedLogs({ places: owners, read: readLog, clock, timeoutMs: options.timeoutMs });
+  const logs = new RoutedLogs({ places: owners, hold: (address) => store.hold(address), clock, timeoutMs: options.timeoutMs });
   const stopRouting = (): void => {
     store.close();
     router.close();

@@ -122,6 +122,7 @@ describe('a watch through proxies', () => {
     const dial = (address: string): NodeStore => ({
       ...NOTHING,
       address,
+      log: never,
       ready: never,
       close: () => undefined,
       async *watch({ token }) {

@@ -1,18 +1,23 @@
 import * as grpc from '@grpc/grpc-js';
 import { type Key, keyToBytes } from '../../model/key.js';
-import type { AskOptions, Condition, Operation, OperationAnswer, ScanPage, ScanRequest, Store, Value, WatchEvent, WatchRequest, WriteOptions, WriteOutcome } from '../../model/store.js';
+import type { LogPage, LogRequest } from '../../model/log.js';
+import type { AskOptions, Condition, Operation, OperationAnswer, ScanPage, ScanRequest, Value, WatchEvent, WatchRequest, WriteOptions, WriteOutcome } from '../../model/store.js';
 import { channelOptions } from '../../proto/channel.js';
+import { LogClient } from '../../proto/gen/kv/log.js';
 import { type StoreBatchResponse, StoreClient } from '../../proto/gen/kv/store.js';
+import { logPageFromWire, logRequestToWire } from '../../proto/log-server.js';
 import { fromServiceError } from '../../proto/status.js';
 import { answerFromWire, conditionToWire, eventFromWire, operationToWire, outcomeFromWire, pageFromWire, scanToWire, tryToWire, valueFromWire, watchToWire } from '../../proto/store-wire.js';
 import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
+import type { NodeStore } from './node-store.js';
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 
-/** kv.Store of one proxy or node, call by call. It does not try again by itself. */
-export class GrpcStore implements Store {
+/** kv.Store and kv.Log of one proxy or node, call by call. It does not try again by itself. */
+export class GrpcStore implements NodeStore {
   private readonly client: StoreClient;
+  private readonly logs: LogClient;
 
   constructor(
     readonly address: string,
@@ -23,6 +28,7 @@ export class GrpcStore implements Store {
       // A channel of its own, so that closing it closes the connection.
       'grpc.use_local_subchannel_pool': 1,
     });
+    this.logs = new LogClient(address, grpc.credentials.createInsecure(), { channelOverride: this.client.getChannel() });
   }
 
   async get(key: Key, options: AskOptions = {}): Promise<Value | undefined> {
@@ -56,6 +62,11 @@ export class GrpcStore implements Store {
 
   watch(request: WatchRequest, { signal }: AskOptions = {}): AsyncIterable<WatchEvent> {
     return streamed(() => this.client.watch(watchToWire(request)), eventFromWire, signal);
+  }
+
+  /** A range's log as the proxy or node has it. */
+  log(request: LogRequest, { signal }: AskOptions = {}): AsyncIterable<LogPage> {
+    return streamed(() => this.logs.read(logRequestToWire(request)), logPageFromWire, signal);
   }
 
   /** Resolves once there is a connection; rejects with UNAVAILABLE when there is none in time. */
@@ -95,7 +106,7 @@ export class GrpcStore implements Store {
 }
 
 /** The messages of a stream as they are wanted: the server waits for who is slow. */
-export async function* streamed<Wire, T>(open: () => grpc.ClientReadableStream<Wire>, read: (message: Wire) => T, signal: AbortSignal | undefined): AsyncGenerator<T, void, undefined> {
+async function* streamed<Wire, T>(open: () => grpc.ClientReadableStream<Wire>, read: (message: Wire) => T, signal: AbortSignal | undefined): AsyncGenerator<T, void, undefined> {
   if (signal?.aborted) throw AppError.from(signal.reason);
   const call = open();
   const cancel = (): void => {

@@ -41,17 +41,24 @@ describe('a log by way of a proxy', () => {
   /** Instead of a node's own answer. */
   let instead: ((address: string, request: LogRequest, signal: AbortSignal) => AsyncIterable<LogPage>) | undefined;
   let logs: RoutedLogs;
+  /** Connections. */
+  let held: number;
+  const ask = (address: string, request: LogRequest, signal: AbortSignal): AsyncIterable<LogPage> => {
+    asked.push(`${address} from ${request.from ?? 'its oldest'}`);
+    return instead?.(address, request, signal) ?? cluster.node(address).log.read(request, { signal });
+  };
 
   beforeEach(async () => {
     cluster = new LocalCluster();
     places = new Places();
     asked = [];
+    held = 0;
     instead = undefined;
     logs = new RoutedLogs({
       places,
-      read: (address, request, signal) => {
-        asked.push(`${address} from ${request.from ?? 'its oldest'}`);
-        return instead?.(address, request, signal) ?? cluster.node(address).log.read(request, { signal });
+      hold: (address) => {
+        held++;
+        return { store: { log: (request, { signal } = {}) => ask(address, request, signal as AbortSignal) }, release: () => held-- };
       },
       clock: systemClock,
       timeoutMs: 2000,
@@ -62,6 +69,7 @@ describe('a log by way of a proxy', () => {
     places.set('A');
   });
   afterEach(() => {
+    expect(held).toBe(0);
     cluster.killAll();
   });
 

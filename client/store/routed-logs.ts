@@ -7,11 +7,11 @@ import { AppError } from '../../runtime/errors.js';
 import { type RangePlaces, type RangePrimary, formatOwner } from '../owners.js';
 import { isLoss, isRefusal } from './failures.js';
 import { nextNews } from './news.js';
+import type { NodeStore } from './node-store.js';
 
 export interface RoutedLogsOptions {
   readonly places: RangePlaces;
-  /** Reads a log from one node. */
-  readonly read: (address: string, request: LogRequest, signal: AbortSignal) => AsyncIterable<LogPage>;
+  readonly hold: (address: string) => { readonly store: Pick<NodeStore, 'log'>; readonly release: () => void };
   readonly clock: Clock;
   /** How long to wait for a primary, when the caller has no deadline. */
   readonly timeoutMs: number;
@@ -72,16 +72,18 @@ export class RoutedLogs implements ReadableLogs {
 
   /** Ends with ABORTED as soon as another node is primary: one that is cut off from the others would wait for ever. */
   private async *pagesOf(primary: RangePrimary, request: LogRequest, signal: AbortSignal | undefined): AsyncGenerator<LogPage, void, undefined> {
-    const { places, read } = this.options;
+    const { places, hold } = this.options;
+    const { store, release } = hold(primary.address);
     const moved = new AbortController();
     const subscription = places.changes.subscribe(() => {
       const now = places.primaryOf(request.range);
       if (now && now.address !== primary.address) moved.abort(new AppError('ABORTED', `${formatOwner(now)} is primary now`));
     });
     try {
-      yield* read(primary.address, request, signal ? AbortSignal.any([signal, moved.signal]) : moved.signal);
+      yield* store.log(request, { signal: signal ? AbortSignal.any([signal, moved.signal]) : moved.signal });
     } finally {
       subscription.unsubscribe();
+      release();
     }
   }
 }

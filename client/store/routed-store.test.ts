@@ -87,6 +87,7 @@ class World {
       },
       scan: (request, options) => store().scan(request, options),
       watch: (request, options) => store().watch(request, options),
+      log: (request, options) => this.cluster.node(address).log.read(request, options),
     };
   }
 

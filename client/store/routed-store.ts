@@ -232,7 +232,7 @@ export class RoutedStore implements Store {
   /** Pages of one owner; one that says nothing for too long is as good as gone. */
   private async *pagesOf(owner: SpanOwner, request: ScanRequest, options: { readonly signal: AbortSignal | undefined; readonly timeoutMs: number }): AsyncGenerator<ScanPage, void, undefined> {
     const { clock } = this.options;
-    const { store, release } = this.nodes.hold(owner.address);
+    const { store, release } = this.hold(owner.address);
     const silence = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, silence.signal]) : silence.signal;
     const pages = store.scan(request, { signal })[Symbol.asyncIterator]();
@@ -252,7 +252,12 @@ export class RoutedStore implements Store {
   }
 
   watch(request: WatchRequest, { signal }: AskOptions = {}): AsyncIterable<WatchEvent> {
-    return watchSpans({ owners: this.options.owners, clock: this.options.clock, hold: (address) => this.nodes.hold(address) }, request, signal);
+    return watchSpans({ owners: this.options.owners, clock: this.options.clock, hold: (address) => this.hold(address) }, request, signal);
+  }
+
+  /** The connection to a node, for what is asked of one node; it is kept until it is released. */
+  hold(address: string): { readonly store: NodeStore; readonly release: () => void } {
+    return this.nodes.hold(address);
   }
 
   close(): void {

@@ -5,14 +5,13 @@ import { formatKey } from '../../model/key.js';
 import type { LogEntry, LogRequest } from '../../model/log.js';
 import type { Cancel } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
-import { DATA_FLAGS, DATA_TIMEOUT_MS, DataCommand } from '../data.js';
+import { DATA_FLAGS, DATA_TIMEOUT_MS } from '../data.js';
 import { readRangeId } from '../inputs.js';
 import { print } from '../io.js';
-import { Detached } from '../operation.js';
 import { shown } from '../shown.js';
-import { readCount } from '../store-command.js';
+import { StoreCommand, readCount } from '../store-command.js';
 
-export default class Log extends DataCommand {
+export default class Log extends StoreCommand {
   static override summary = "Print a range's log: its committed writes, oldest first.";
   static override description = [
     'Print the committed writes of a range as its log has them, oldest first, each with its time, epoch and offset. A pipe gets a line of JSON for each.',
@@ -34,9 +33,6 @@ export default class Log extends DataCommand {
     const address = this.dataAddress(flags);
     if (flags.request) return this.printJson({ range: String(request.range), from: String(request.from ?? 0), follow });
     const over = new AbortController();
-    const stopListening = this.io.onInterrupt(() => {
-      over.abort(new Detached('stopped', 130));
-    });
     let cancel: Cancel = () => undefined;
     const wait = (): void => {
       cancel();
@@ -44,22 +40,23 @@ export default class Log extends DataCommand {
         over.abort(new AppError(follow ? 'CANCELLED' : 'DEADLINE_EXCEEDED', follow ? 'long enough' : `nothing came within ${String(this.timeoutText)}`));
       });
     };
-    try {
-      wait();
-      const { readLog } = await import('../../client/log.js');
-      const json = this.wantsJson(flags);
-      for await (const { entries } of readLog(address, request, over.signal)) {
-        await print(this.io.stdout, `${entries.map((entry) => (json ? jsonLine(entry) : textLine(entry))).join('\n')}\n`);
-        // A long log takes its time.
-        if (!follow) wait();
+    const json = this.wantsJson(flags);
+    await this.withStore(address, async (store, interrupted) => {
+      const signal = AbortSignal.any([interrupted, over.signal]);
+      try {
+        wait();
+        for await (const { entries } of store.log(request, { signal })) {
+          await print(this.io.stdout, `${entries.map((entry) => (json ? jsonLine(entry) : textLine(entry))).join('\n')}\n`);
+          // A long log takes its time.
+          if (!follow) wait();
+        }
+      } catch (thrown) {
+        // Who asked for an end of what has none gets it.
+        if (!(follow && signal.aborted)) throw thrown;
+      } finally {
+        cancel();
       }
-    } catch (thrown) {
-      // Who asked for an end of what has none gets it.
-      if (!(follow && over.signal.aborted)) throw thrown;
-    } finally {
-      cancel();
-      stopListening();
-    }
+    });
   }
 }
 

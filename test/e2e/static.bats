@@ -101,7 +101,7 @@ export PRIMARY_URL=http://localhost:8081
   [[ $(as_written 'curl http://localhost:8081/kv/name') == carol ]]
   as_written 'curl -X PUT http://localhost:8081/kv/name -d "dave"'
   until_true 'the replica goes on' replica_has name dave
-  [[ $("$ROOT/bin/rangerctl" log 1 --node "localhost:$REPLICA" --json | json_lines 'it.value') == 'alice carol dave' ]]
+  [[ $("$ROOT/bin/rangerctl" log 1 --proxy "localhost:$REPLICA" --json | json_lines 'it.value') == 'alice carol dave' ]]
   as_written 'curl -X DELETE http://localhost:8081/kv/name'
   [[ $(as_written 'curl http://localhost:8081/kv/name' | json it.code) == not_found ]]
 }
