@@ -7,11 +7,11 @@ import type { Bench } from './section.js';
 import { median } from './statistics.js';
 import { CALLERS, CONNECTIONS, KEYS, perSecond, times } from './throughput.js';
 
-/** Batches and scans keep a server busy with few callers. */
+/** A scan keeps a server busy with few callers; the others wait for the disk. */
 const KINDS: readonly { readonly kind: CallKind; readonly callers: number }[] = [
   { kind: 'unary', callers: CALLERS },
   { kind: 'http', callers: CALLERS },
-  { kind: 'batch', callers: 8 },
+  { kind: 'batch', callers: CALLERS },
   { kind: 'scan', callers: 8 },
 ];
 
