@@ -5,7 +5,7 @@ import type { Clock } from '../runtime/clock.js';
 import type { Logger } from '../runtime/log.js';
 import { countFromWire, rangeIdFromWire, rangeIdToWire } from './convert.js';
 import { type LogEntry as WireEntry, type LogReadRequest, type LogReadResponse, LogService } from './gen/kv/log.js';
-import { addService, send } from './serve.js';
+import { addService, sendLarge } from './serve.js';
 
 export interface ReadableLogs {
   read(request: LogRequest, options: { readonly signal: AbortSignal; readonly timeoutMs: number | undefined }): AsyncIterable<LogPage>;
@@ -18,7 +18,7 @@ export function addLogService(server: grpc.Server, logs: ReadableLogs, options: 
     LogService,
     {
       async read(call, { signal, deadlineMs }) {
-        for await (const page of logs.read(requestFromWire(call.request), { signal, timeoutMs: deadlineMs })) await send(call, pageToWire(page), signal);
+        for await (const page of logs.read(requestFromWire(call.request), { signal, timeoutMs: deadlineMs })) await sendLarge(call, pageToWire(page), signal);
         call.end();
       },
     },

@@ -102,6 +102,24 @@ export function send<T>(call: { write(message: T): boolean } & NodeJS.EventEmitt
   });
 }
 
+/**
+ * As `send`, for messages that may be large: resolves once the connection has taken this
+ * one. A stream holds sixteen messages before it says that it is full, however large.
+ */
+export function sendLarge<T>(call: { write(message: T, taken: () => void): boolean }, message: T, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.reject(signal.reason as Error);
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason as Error);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    call.write(message, () => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    });
+  });
+}
+
 /** Ends a call with the status of `thrown`. (grpc-js sends no status from a stream that is destroyed.) */
 export function failCall(call: NodeJS.EventEmitter, thrown: unknown): void {
   call.emit('error', toServiceError(thrown));

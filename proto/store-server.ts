@@ -6,7 +6,7 @@ import { AppError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/log.js';
 import { CODE } from './codes.js';
 import { type StoreAnswer, StoreService } from './gen/kv/store.js';
-import { type CallContext, addService, send } from './serve.js';
+import { type CallContext, addService, sendLarge } from './serve.js';
 import { statusNumber } from './status.js';
 import { answerToWire, checkedValue, deleteFromWire, eventToWire, operationsFromWire, outcomeToWire, pageToWire, putOptionsFromWire, scanFromWire, storeKey, valueToWire, watchFromWire } from './store-wire.js';
 
@@ -59,11 +59,11 @@ export function addStoreService(server: grpc.Server, store: Store, options: Stor
       }),
       batch: observed('batch', async (request, ctx) => ({ answers: await answerBatch(store, operationsFromWire(request), ctx) })),
       scan: observed('scan', async (call, ctx) => {
-        for await (const page of store.scan(scanFromWire(call.request), asked(ctx))) await send(call, pageToWire(page), ctx.signal);
+        for await (const page of store.scan(scanFromWire(call.request), asked(ctx))) await sendLarge(call, pageToWire(page), ctx.signal);
         call.end();
       }),
       watch: observed('watch', async (call, ctx) => {
-        for await (const event of store.watch(watchFromWire(call.request), asked(ctx))) await send(call, eventToWire(event), ctx.signal);
+        for await (const event of store.watch(watchFromWire(call.request), asked(ctx))) await sendLarge(call, eventToWire(event), ctx.signal);
         call.end();
       }),
     },

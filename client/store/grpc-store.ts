@@ -109,6 +109,8 @@ export class GrpcStore implements NodeStore {
 async function* streamed<Wire, T>(open: () => grpc.ClientReadableStream<Wire>, read: (message: Wire) => T, signal: AbortSignal | undefined): AsyncGenerator<T, void, undefined> {
   if (signal?.aborted) throw AppError.from(signal.reason);
   const call = open();
+  // Else it reads sixteen messages ahead, however large.
+  (call as unknown as { _readableState: { highWaterMark: number } })._readableState.highWaterMark = 1;
   const cancel = (): void => {
     call.cancel();
   };
