@@ -299,7 +299,9 @@ export class Link {
         if (message.next === undefined) {
           // Only what all chunks are in is whole.
           await drain(commits);
-          await this.pipeline(commits, this.deps.sink.wholeAt(this, message.endOffset));
+          await this.pipeline(commits, this.deps.sink.wholeAt(this, message.endOffset), () => {
+            this.acknowledgeSnapshot(connection);
+          });
         }
         this.count(message.pairs.count, message.pairs.bytes.length);
         return;
@@ -356,8 +358,16 @@ export class Link {
     if (message.snapshotFrom !== undefined) {
       this.consistentAt = Infinity;
       this.durable = undefined;
+      this.acked = 0;
     }
     this.changed();
+  }
+
+  /** No record may follow for long, and then nothing else would tell that the snapshot is here. */
+  private acknowledgeSnapshot(connection: FollowConnection): void {
+    if (this.durable === undefined) return;
+    this.acked = this.durable;
+    connection.send({ type: 'ack', offset: this.durable });
   }
 
   /** The log here has records that the source's does not have: their keys are made what they are there, then they are cut off. */

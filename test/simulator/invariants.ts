@@ -171,6 +171,22 @@ export class Invariants {
     }
   }
 
+  /** A key of which copies in sync do not have the same, now that nobody writes; undefined when all are alike. */
+  difference(): string | undefined {
+    for (const range of this.cluster.leader?.keyspace.values() ?? []) {
+      const members = range.placements.filter(({ index }) => index === range.primary || range.insync.includes(index));
+      for (const key of KEYS.filter((name) => containsKey(range, keyFromText(name)))) {
+        const stored = members.map(({ node }) => {
+          const found = this.cluster.disks.get(node)?.durable.get(Buffer.from(key));
+          return `${node} has ${found ? `${found.value.toString()} of ${found.epoch}/${found.offset}` : 'nothing'}`;
+        });
+        const kinds = new Set(stored.map((text) => text.slice(text.indexOf(' '))));
+        if (kinds.size > 1) return `copies in sync with ${formatRange(range)} differ in key ${key}: ${stored.join(', ')}`;
+      }
+    }
+    return undefined;
+  }
+
   /** Why the cluster has not come to rest; undefined when it has. */
   restlessness(): string | undefined {
     const controller = this.cluster.leader;

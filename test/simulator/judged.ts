@@ -57,7 +57,7 @@ export class JudgedCluster {
     await this.until(() => why() === undefined, ms, why);
   }
 
-  /** Ends the clients; then every key can be read, and some order of all that was done explains what they saw. */
+  /** Ends the clients; then every key can be read, and some order of all that was done explains what they saw, and copies are alike. */
   async judge(): Promise<void> {
     const { clients } = this;
     clients.stop();
@@ -71,6 +71,16 @@ export class JudgedCluster {
     await this.until(() => left === 0, READ_MS_MAX, () => `${left} keys cannot be read`);
     for (const key of this.oracle.keys()) this.judgeKey(key);
     this.judgeLogs();
+    await this.judgeCopies();
+  }
+
+  /** What is on its way to followers gets there; then copies in sync are alike. */
+  private async judgeCopies(): Promise<void> {
+    const { scheduler } = this.cluster;
+    const end = scheduler.now + READ_MS_MAX;
+    await this.until(() => scheduler.now >= end || this.invariants.difference() === undefined, Infinity, () => '');
+    const difference = this.invariants.difference();
+    if (difference !== undefined) throw new Violation(3, difference);
   }
 
   /** No two writes have the same value: one that is in a log twice was applied twice. */

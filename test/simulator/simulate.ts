@@ -82,6 +82,8 @@ class Run {
     cluster.trace.note('weather', 'clears up');
     this.weather.clear();
     this.operators.stop();
+    // What nobody writes any more stays as the storm left it, and shows in the end.
+    if (seededRandom(this.options.seed ^ 0x5a5a).next() < 0.5) this.judged.clients.stop();
     cluster.network.mendAll();
     cluster.thawAll();
     for (const name of cluster.names) cluster.start(name);

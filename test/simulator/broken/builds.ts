@@ -51,21 +51,6 @@ export const skipsChunks = broken('a follower takes a snapshot for complete that
   toFollower: (message) => (message.type === 'chunk' ? { ...message, pairs: { bytes: Buffer.alloc(0), count: 0 } } : message),
 });
 
-export const keepsStaleKeys = broken('a follower does not remove what its source has no more', [3], {
-  node: (node) => {
-    const links = inside(serviceOf(node))['links'] as { open: (...given: unknown[]) => object };
-    const open = links.open.bind(links);
-    links.open = (...given) => {
-      const link = open(...given);
-      const { sink } = inside(link)['deps'] as { sink: object };
-      inside(sink)['staleKeys'] = function* () {
-        yield [];
-      };
-      return link;
-    };
-  },
-});
-
 export const ignoresFailedWrites = broken('the controller takes a failed write of the keyspace for done', [1, 2, 5, 7], {
   persister: (persister) => ({
     load: () => persister.load(),

@@ -69,3 +69,21 @@ export const takesAStrangerIn = broken('a node with an empty disk says that it i
     },
   }),
 });
+
+/** Where logs are short, so that it matters: whoever was away gets a snapshot over what it has. */
+export const keepsStaleKeys = broken('a follower does not remove what its source has no more', [3], {
+  node: (node) => {
+    const retention = inside(inside(serviceOf(node))['deps'] as object)['retention'] as object;
+    inside(retention)['limits'] = { keepBytes: 0, holdBytesMax: 0, keepAgeMs: 0 };
+    const links = inside(serviceOf(node))['links'] as { open: (...given: unknown[]) => object };
+    const open = links.open.bind(links);
+    links.open = (...given) => {
+      const link = open(...given);
+      const { sink } = inside(link)['deps'] as { sink: object };
+      inside(sink)['staleKeys'] = function* () {
+        yield [];
+      };
+      return link;
+    };
+  },
+});
