@@ -12,7 +12,7 @@ import { intersectAll, sameSpan, subtractAll } from '../range/span-set.js';
 import type { EpochFences } from '../../rangelet/fences.js';
 import type { HandedSpan } from '../storage/copy-record.js';
 import { packPairs } from '../storage/packed.js';
-import type { LogRecord, Storage, StoredPair } from '../storage/storage.js';
+import { type LogRecord, type Storage, type StoredPair, writesNothing } from '../storage/storage.js';
 import { logEpochs, partingOffset } from './log-epochs.js';
 import type { FollowStart, SourceChannel, ToFollower, ToSource } from './messages.js';
 
@@ -361,7 +361,8 @@ export class FollowSource {
     const { start, end: spanEnd } = this.start.span;
     const from = Buffer.from(start, 'latin1');
     const to = spanEnd === '' ? undefined : Buffer.from(spanEnd, 'latin1');
-    const records = all.filter(({ key }) => key.compare(from) >= 0 && (!to || key.compare(to) < 0));
+    // What has no key concerns every part: without it a follower's log would end before this one's, and an offset be given twice.
+    const records = all.filter((record) => writesNothing(record) || (record.key.compare(from) >= 0 && (!to || record.key.compare(to) < 0)));
     await this.sendBatch(copy, records, last);
     return last;
   }
