@@ -7,7 +7,7 @@ import { mayStartEmpty } from './choose.js';
 import type { Draft } from './draft.js';
 import { bumpTogether } from './epochs.js';
 import { type Sight, isActive, look } from './sight.js';
-import { forkOf, isOfFork, isReplicated, membershipFor } from './members.js';
+import { forkOf, isOfFork, isPassedBy, isReplicated, membershipFor } from './members.js';
 import { fetchFrom, mayHoldToken, rivals, tokenHolders } from './sources.js';
 
 /*
@@ -230,7 +230,7 @@ function send(
     parents,
     initial,
     ...(membership ? { membership } : {}),
-    ...(isGivenUp(placement) && command === 'Drop' ? { force: true } : {}),
+    ...(command === 'Drop' && (isGivenUp(placement) || isPassedBy(range, node.ranges.get(range.id))) ? { force: true } : {}),
   });
 }
 
