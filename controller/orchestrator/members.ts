@@ -52,8 +52,3 @@ export function forkOf(world: World, range: RangeRecord): Membership | undefined
 export function isOfFork(range: RangeRecord, report: RemoteRange | undefined): boolean {
   return (report?.replica?.configEpoch ?? 0) >= range.fork;
 }
-
-/** A fail-over went past it, and it was never told: a right to write that it may still have counts for nothing. */
-export function isPassedBy(range: RangeRecord, report: RemoteRange | undefined): boolean {
-  return report?.replica !== undefined && report.replica.logEpoch < range.fork;
-}

@@ -2,12 +2,12 @@ import type { RangeId } from '../../model/range.js';
 import type { Membership, Parent } from '../../model/report.js';
 import { type Command, remoteTransition } from '../../model/states.js';
 import { type PlacementRecord, type RangeRecord, isGivenUp, primaryOf } from '../keyspace/record.js';
-import { type Attempt, type RosterNode, attemptOf } from '../roster/roster.js';
+import { type Attempt, type RemoteRange, type RosterNode, attemptOf } from '../roster/roster.js';
 import { mayStartEmpty } from './choose.js';
 import type { Draft } from './draft.js';
 import { bumpTogether } from './epochs.js';
 import { type Sight, isActive, look } from './sight.js';
-import { forkOf, isOfFork, isPassedBy, isReplicated, membershipFor } from './members.js';
+import { forkOf, isOfFork, isReplicated, membershipFor } from './members.js';
 import { fetchFrom, mayHoldToken, rivals, tokenHolders } from './sources.js';
 
 /*
@@ -230,8 +230,19 @@ function send(
     parents,
     initial,
     ...(membership ? { membership } : {}),
-    ...(command === 'Drop' && (isGivenUp(placement) || isPassedBy(range, node.ranges.get(range.id))) ? { force: true } : {}),
+    ...(command === 'Drop' && (isGivenUp(placement) || isPassedBy(draft, range, node.ranges.get(range.id))) ? { force: true } : {}),
   });
+}
+
+/**
+ * A fail-over of the range, or of what it was made from or into, went past the copy, which was
+ * never told: a right to write that it may still have counts for nothing.
+ */
+function isPassedBy(draft: Draft, range: RangeRecord, report: RemoteRange | undefined): boolean {
+  const logEpoch = report?.replica?.logEpoch;
+  if (logEpoch === undefined) return false;
+  const family = [range, ...[...range.parents, ...range.children].flatMap((id) => draft.get(id) ?? [])];
+  return family.some(({ fork }) => fork > logEpoch);
 }
 
 // --- how commands went -------------------------------------------------------------
