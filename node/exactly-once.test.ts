@@ -68,6 +68,25 @@ describe('a second try', () => {
     expect((await put(node, 'l', 'v')).offset).toBe(one.offset + 1);
   });
 
+  it('is known where a part of the range went on to, wherever that part begins; and no offset is given twice there', async () => {
+    const cluster = newCluster();
+    const a = await place(cluster, 'A');
+    const position = await put(a, 'z', 'one', first);
+    await prepare(a, right, 2, [at(whole, 'A')]);
+    await deactivate(a, 1, 3);
+    await activate(a, 3, 3, [at(whole, 'A')]);
+    const b = cluster.start('B');
+    await prepare(b, right, 4, [at(right, 'A')]);
+    await deactivate(a, 3, 5);
+    await activate(b, 3, 5, [at(right, 'A')]);
+    const end = b.copies.get(3)?.lastOffset;
+    expect(await put(b, 'z', 'one', again(100))).toEqual(position);
+    // What the log of the part begins with has no key, and is a record like any other.
+    cluster.kill('B');
+    const back = cluster.start('B');
+    expect(back.copies.get(3)?.lastOffset).toBe(end);
+  });
+
   it('of a write that failed is told so, and one after that is applied', async () => {
     let full = false;
     const disk = new MemoryStorage('A-disk', () => (full ? Promise.reject(new AppError('RESOURCE_EXHAUSTED', 'the disk is full')) : Promise.resolve()));

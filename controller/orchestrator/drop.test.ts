@@ -1,12 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { build, lines, refused } from '../../test/scenarios/build.js';
 import type { RemoteState } from '../../model/states.js';
-import { NO_LOAD } from '../../model/report.js';
+import { NO_LOAD, type ReplicaInfo } from '../../model/report.js';
 import { keyFromText } from '../../model/key.js';
 import type { Roster } from '../roster/roster.js';
 import * as updates from '../roster/updates.js';
 import { reconcile } from './reconcile.js';
 
+const QUIET: ReplicaInfo = {
+  configEpoch: 0, logEpoch: 1, lastOffset: 7, committedOffset: 7, source: '', sourceLost: false, followers: [], leased: false, damaged: false, incomplete: false,
+};
 const nodes = ['5200', '5201'];
 const live = 'R1 [-inf, +inf): P0@5200 Active';
 
@@ -79,6 +82,14 @@ describe('a dropped placement', () => {
     const ranges = [dropped.replace('Inactive', 'NotFound')];
     expect(lines(reconcile(build({ nodes, ranges })))).toEqual(['Drop R1 P1@5201 epoch 1']);
     expect(lines(reconcile(build({ nodes, ranges, roster: confirmed })))).toEqual(['R1 P1@5201: Dropped -> Gone']);
+  });
+
+  it('is dropped by force when a fail-over went past it', () => {
+    const told = (logEpoch: number) => (roster: Roster): Roster =>
+      updates.rangeReported(roster, '5201', { meta: { id: 1, start: keyFromText(''), end: keyFromText('') }, state: 'Inactive', load: NO_LOAD, epoch: 4, progress: undefined, lastError: '', serving: false, replica: { ...QUIET, logEpoch } }, 1);
+    const decide = (logEpoch: number) => reconcile(build({ nodes, ranges: [dropped], roster: told(logEpoch), change: (range) => ({ ...range, epoch: 9, fork: 7 }) })).commands;
+    expect(decide(6)).toMatchObject([{ command: 'Drop', node: '5201', force: true }]);
+    expect(decide(7)[0]).not.toHaveProperty('force');
   });
 
   it('is forgotten with its node', () => {
