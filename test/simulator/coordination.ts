@@ -63,6 +63,13 @@ export class Coordination {
       write: (groups) =>
         new Promise((resolve, reject) => {
           this.scheduler.after(this.delayMs(), () => {
+            // As with Consul every write carries the proof that the lock is still its writer's.
+            if (this.holder?.process !== process) {
+              process.after(this.delayMs(), () => {
+                reject(new AppError('ABORTED', 'the lock is lost, and this write with it'));
+              });
+              return;
+            }
             if (fails()) this.memory.failWriteAfter(Math.floor(this.random.next() * (groups.length + 1)));
             this.version++;
             const outcome = persister.write(groups);
