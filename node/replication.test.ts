@@ -100,6 +100,26 @@ describe('a range with three copies', () => {
     expect(cluster.node('D').sources.storage.get(Buffer.from('k'))?.value.toString()).toBe('1');
   });
 
+  it('makes a copy anew whose snapshot had what the new primary does not have', async () => {
+    const { a, b } = await given();
+    await during(put(a, 'k', '1'));
+    // Until no log goes with a snapshot for the ids of writes that were made of late.
+    for (let ms = 0; ms < 120_000; ms += 500) await pass(500);
+    cluster.cut('A', 'B');
+    const lost = put(a, 'k', 'never').catch((thrown: unknown) => thrown);
+    await until(() => a.copies.get(1)?.durableOffset === 2);
+    const d = cluster.start('D');
+    await prepare(d, 4, 'A');
+    expect(d.copies.get(1)?.record.baseOffset).toBe(2);
+    cluster.kill('A');
+    await promote(b, 5, ['B']);
+    await prepare(d, 5, 'B', 5);
+    await until(() => inSync(b).includes('D'));
+    await during(put(b, 'other', '2'));
+    expect(d.sources.storage.get(Buffer.from('k'))?.value.toString()).toBe('1');
+    void lost;
+  });
+
   it('fails over with every acknowledged write, and the old primary cuts off what nobody else has', async () => {
     const { a, b, c } = await given();
     for (let i = 0; i < 50; i++) await during(put(a, `k${i}`, 'acknowledged'));

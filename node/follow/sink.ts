@@ -17,7 +17,7 @@ export interface LinkSink {
   chunk(link: Link, span: Interval, pairs: PackedPairs): Promise<void>;
   /** `endOffset`: where the source's log is with them, whoever the last records were for. */
   records(link: Link, records: readonly LogRecord[], endOffset: number): Promise<void>;
-  /** The keys of the records behind `offset`; undefined when they are too many to be restored one by one. */
+  /** The keys of the records behind `offset`; undefined when they are too many to be restored one by one, or the log does not tell them all. */
   keysBehind(link: Link, offset: number): Key[] | undefined;
   /** Makes `keys` what `pairs` say; what is stored is not whole from now on, until the log was cut and applied again. */
   restore(link: Link, keys: readonly Key[], pairs: PackedPairs): Promise<void>;
@@ -97,6 +97,8 @@ export class CopySink implements LinkSink {
   keysBehind(_link: Link, offset: number): Key[] | undefined {
     const keys = new Set<Key>();
     const { copy } = this;
+    // What was written behind `offset` is not all in the log here: a snapshot had some of it, or it was trimmed.
+    if (offset < Math.max(copy.record.baseOffset, copy.trimmedThrough)) return undefined;
     for (let after = offset; ; ) {
       const records = this.deps.storage.readLog(copy.meta.id, after, LOG_PAGE_BYTES);
       for (const record of records) if (!writesNothing(record)) keys.add(keyFromBytes(record.key));
