@@ -34,7 +34,7 @@ export type Query =
 
 /** What an operator can say of a node, or of a range whose data is lost; answered when it is written down. */
 export type Order =
-  | { readonly kind: 'drain' | 'undrain' | 'cordon' | 'uncordon'; readonly node: NodeIdent }
+  | { readonly kind: 'drain' | 'undrain' | 'cordon' | 'uncordon' | 'adopt'; readonly node: NodeIdent }
   | { readonly kind: 'reset'; readonly range: RangeId; readonly acceptDataLoss: boolean }
   /** Without a range: all. */
   | { readonly kind: 'verify'; readonly range?: RangeId };
@@ -215,6 +215,10 @@ export class AdminClient {
     const { path, bytes } = encodeOrder(order);
     const answer = await this.#unary(path, bytes, options);
     if (order.kind === 'reset') return { changed: true, text: OperationsService.reset.responseDeserialize(answer).lost };
+    if (order.kind === 'adopt') {
+      const { taken } = OperationsService.adopt.responseDeserialize(answer);
+      return { changed: taken !== '', text: taken };
+    }
     return { changed: OperationsService.cordon.responseDeserialize(answer).changed, text: '' };
   }
 
@@ -332,7 +336,7 @@ interface Encoded {
 }
 
 function isOrder(request: Query | Order): request is Order {
-  return request.kind === 'reset' || request.kind === 'verify' || request.kind in ORDERS;
+  return request.kind === 'reset' || request.kind === 'adopt' || request.kind === 'verify' || request.kind in ORDERS;
 }
 
 const ORDERS = { drain: OperationsService.drain, undrain: OperationsService.undrain, cordon: OperationsService.cordon, uncordon: OperationsService.uncordon };
@@ -342,6 +346,10 @@ function encodeOrder(order: Order): Encoded {
     const { path, requestSerialize } = OperationsService.reset;
     const bytes = requestSerialize({ range: BigInt(order.range), acceptDataLoss: order.acceptDataLoss });
     return { path, requestType: 'ranger.ResetRequest', responseType: 'ranger.ResetResponse', bytes };
+  }
+  if (order.kind === 'adopt') {
+    const { path, requestSerialize } = OperationsService.adopt;
+    return { path, requestType: 'ranger.AdoptRequest', responseType: 'ranger.AdoptResponse', bytes: requestSerialize({ node: order.node }) };
   }
   if (order.kind === 'verify') {
     const { path, requestSerialize } = OperationsService.verify;

@@ -38,7 +38,7 @@ describe('status', () => {
     ['the only copy in sync', 0, [0], 'degraded', 'its only copy in sync, on 5200, is damaged'],
   ])('says that %s is damaged', (_, index, insync, health, waiting) => {
     const node = index === 0 ? '5200' : '5201';
-    const replica = { configEpoch: 1, logEpoch: 1, lastOffset: 0, committedOffset: 0, source: '', sourceLost: false, followers: [], leased: true, damaged: true, incomplete: false };
+    const replica = { configEpoch: 1, logEpoch: 1, lastOffset: 0, committedOffset: 0, source: '', sourceLost: false, followers: [], leased: true, damaged: true, incomplete: false, static: false };
     const report = { ...REPORT, state: index === 0 ? ('Active' as const) : ('Inactive' as const), replica };
     const placements = [...RANGE.placements, newPlacement(1, '5201', { state: 'Inactive', incarnation: 'b' })];
     const keyspace = new Keyspace([{ ...RANGE, placements, insync }]);
@@ -130,7 +130,7 @@ describe('outages', () => {
 
 describe('status of copies', () => {
   const following = (inSync: boolean, silentMs: number) => ({ member: { node: '5201', incarnation: 'b', address: 'localhost:5201' }, ackedOffset: 0, inSync, silentMs, lagBytes: 0 });
-  const replica = { configEpoch: 1, logEpoch: 1, lastOffset: 0, committedOffset: 0, source: '', sourceLost: false, followers: [following(true, 0)], leased: true, damaged: false, incomplete: false };
+  const replica = { configEpoch: 1, logEpoch: 1, lastOffset: 0, committedOffset: 0, source: '', sourceLost: false, followers: [following(true, 0)], leased: true, damaged: false, incomplete: false, static: false };
 
   function worldWith(change: (range: RangeRecord) => RangeRecord, minInSync = 1): World {
     const both = [newPlacement(0, '5200', { state: 'Active', incarnation: 'a' }), newPlacement(1, '5201', { state: 'Inactive', incarnation: 'b' })];

@@ -70,8 +70,8 @@ export function statusOf(input: StatusInput): Status {
   }
   const nodes = [...world.roster.nodes.values()];
   items.push(...nodes.flatMap((node) => nodeItems(input, node)), ...absentItems(world));
-  for (const { because, node, range } of input.problems) {
-    items.push({ health: 'degraded', subject: `R${range} on ${node}`, waiting: because, forMs: 0, todo: `compare \`rangerctl node ${node}\` with \`rangerctl ranges\``, range, node });
+  for (const { because, node, range, todo } of input.problems) {
+    items.push({ health: 'degraded', subject: `R${range} on ${node}`, waiting: because, forMs: 0, todo: todo ?? `compare \`rangerctl node ${node}\` with \`rangerctl ranges\``, range, node });
   }
   items.sort((a, b) => Number(a.health === 'busy') - Number(b.health === 'busy') || b.forMs - a.forMs);
   return {

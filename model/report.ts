@@ -77,6 +77,8 @@ export interface ReplicaInfo {
   readonly damaged: boolean;
   /** A snapshot, or what was cut off, is not made good yet: it cannot become primary now. */
   readonly incomplete: boolean;
+  /** Of a static node: no controller ever commanded it. */
+  readonly static: boolean;
 }
 
 /** Everything a node says of one range. */

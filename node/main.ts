@@ -107,7 +107,7 @@ async function start(ctx: MainContext): Promise<Running> {
       retention: { keepBytes: config.logKeepBytes, holdBytesMax: config.logHoldBytes, keepAgeMs: config.logKeepAge },
       writeIds: { windowMs: config.writeIdWindow, countMax: config.writeIdsMax },
       patience: { fetchMs: config.fetchPatience, handOverMs: config.handOverPatience },
-      replicas: { leaseMs: config.lease },
+      replicas: { leaseMs: config.lease, promises: plan === undefined },
       repairBytesPerSecond: config.repairRate,
       // With nobody to have a damaged copy made anew, none is looked for.
       verify: { everyMs: plan ? 0 : config.verifyEvery, bytesPerSecond: config.verifyRate },

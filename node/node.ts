@@ -2,6 +2,7 @@ import type * as grpc from '@grpc/grpc-js';
 import { type EpochFences } from '../rangelet/fences.js';
 import type { Execute } from '../rangelet/server.js';
 import type { RangeService } from '../rangelet/service.js';
+import type { TermFence } from '../rangelet/terms.js';
 import { Rangelet } from '../rangelet/rangelet.js';
 import type { RangeletHooks, RestoredRange } from '../rangelet/options.js';
 import type { Clock } from '../runtime/clock.js';
@@ -69,7 +70,7 @@ export const DEFAULT_LIMITS: NodeLimits = {
   retention: { keepBytes: 16 * 1024 * 1024, holdBytesMax: 1024 * 1024 * 1024, keepAgeMs: 0 },
   writeIds: DEFAULT_WRITE_ID_WINDOW,
   patience: { fetchMs: 10_000, handOverMs: 5_000 },
-  replicas: { leaseMs: 1_500 },
+  replicas: { leaseMs: 1_500, promises: true },
   repairBytesPerSecond: 64 * 1024 * 1024,
   verify: { everyMs: 0, bytesPerSecond: 16 * 1024 * 1024 },
 };
@@ -98,6 +99,7 @@ export class KvNode {
   /** Compares copies: as their primary, and as a follower that is asked. */
   readonly verify: { readonly verifier: Verifier; readonly answers: FollowerAnswers };
   private readonly fences: EpochFences;
+  private readonly terms: TermFence;
   private readonly service: KvRangeService;
   private readonly cleaner: Cleaner;
 
@@ -123,6 +125,7 @@ export class KvNode {
     this.data = new KeyValues(storage, this.copies, this.queue, clock);
     this.store = new LocalStore({ storage, data: this.data, log: retention, now: () => clock.now(), yieldTurn });
     this.log = new LogReader({ storage, copies: this.copies, log: retention, yieldTurn });
+    this.terms = durableTerms(storage);
     const replicas = new Replicas({
       storage,
       copies: this.copies,
@@ -131,6 +134,8 @@ export class KvNode {
       ident,
       options: limits.replicas,
       pacer: new Pacer(clock, limits.repairBytesPerSecond),
+      isCommanded: () => this.isCommanded,
+      fences: this.fences,
       changed: (id) => {
         this.rangelet.changed(id);
       },
@@ -172,10 +177,15 @@ export class KvNode {
       ident,
       incarnation: storage.incarnation,
       fences: this.fences,
-      terms: durableTerms(storage),
+      terms: this.terms,
       restored: this.restored(),
       ...(options.hooks ? { hooks: options.hooks } : {}),
     });
+  }
+
+  /** A controller has commanded this node, now or before: the data directory is no static node's any more. */
+  get isCommanded(): boolean {
+    return this.terms.get() > 0;
   }
 
   /** primary of some keys, or not. */

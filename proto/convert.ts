@@ -272,6 +272,7 @@ export function replicaFromWire(wire: WireReplicaInfo, field: string): ReplicaIn
     leased: wire.leased,
     damaged: wire.damaged,
     incomplete: wire.incomplete,
+    static: wire.static,
   };
 }
 
@@ -293,6 +294,7 @@ export function replicaToWire(info: ReplicaInfo): WireReplicaInfo {
     leased: info.leased,
     damaged: info.damaged,
     incomplete: info.incomplete,
+    static: info.static,
   };
 }
 

@@ -28,7 +28,7 @@ function range(text: string, full = true): LinkEvent {
 function follower(text: string, caughtUp = true): LinkEvent {
   const event = range(text);
   if (event.type !== 'range' || !event.info) return event;
-  const replica: ReplicaInfo = { configEpoch: 0, logEpoch: 0, lastOffset: 0, committedOffset: 0, source: 'n1:1', sourceLost: false, followers: [], leased: false, damaged: false, incomplete: false };
+  const replica: ReplicaInfo = { configEpoch: 0, logEpoch: 0, lastOffset: 0, committedOffset: 0, source: 'n1:1', sourceLost: false, followers: [], leased: false, damaged: false, incomplete: false, static: false };
   return { ...event, info: { ...event.info, replica, progress: { keys: 0, bytes: 0, keysTotal: 0, caughtUp } } };
 }
 

@@ -159,6 +159,7 @@ class FakeCluster {
       undrain: async () => ({ changed: true }),
       cordon: async () => ({ changed: true }),
       uncordon: async () => ({ changed: false }),
+      adopt: async ({ node }) => ({ taken: node === '8081' ? 'R1 was taken over' : '' }),
       reset: async ({ range, acceptDataLoss }) => {
         if (!acceptDataLoss) throw new AppError('FAILED_PRECONDITION', `this would give up R${range}; say so with --accept-data-loss`);
         return { lost: `R${range} was reset` };
@@ -447,6 +448,16 @@ describe('what operators say of nodes', () => {
     expect(JSON.parse((await run(['drain', '5200', '--request'])).out)).toEqual({ node: '5200' });
     expect(JSON.parse((await run(['cordon', '5200', '--request'])).out)).toEqual({ node: '5200' });
     expect(JSON.parse((await run(['range', 'reset', '7', '--accept-data-loss', '--request'])).out)).toEqual({ range: '7', accept_data_loss: true });
+  });
+});
+
+describe('an adoption', () => {
+  it('tells what was taken over, or that it was already', async () => {
+    expect(await run(['adopt', '8081', '--addr', address], { tty: true })).toMatchObject({ code: 0, out: 'R1 was taken over\n' });
+    expect(JSON.parse((await run(['adopt', '8081', '--addr', address])).out)).toEqual({ taken: 'R1 was taken over' });
+    expect(await run(['adopt', '8082', '--addr', address], { tty: true })).toMatchObject({ code: 0, out: 'the keys of 8082 were taken over already\n' });
+    expect(JSON.parse((await run(['adopt', '8081', '--request'])).out)).toEqual({ node: '8081' });
+    expect((await run(['adopt', '--addr', address])).code).toBe(2);
   });
 });
 

@@ -22,6 +22,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: 'undrain', aliases: [], load: () => import('./commands/undrain.js') },
   { name: 'cordon', aliases: [], load: () => import('./commands/cordon.js') },
   { name: 'uncordon', aliases: [], load: () => import('./commands/uncordon.js') },
+  { name: 'adopt', aliases: [], load: () => import('./commands/adopt.js') },
   { name: 'verify', aliases: [], load: () => import('./commands/verify.js') },
   { name: 'status', aliases: [], load: () => import('./commands/status.js') },
   { name: 'watch', aliases: [], load: () => import('./commands/watch.js') },

@@ -41,6 +41,8 @@ const record: fc.Arbitrary<RangeRecord> = fc
     fork: fc.nat(),
     since: fc.nat(),
     followed: fc.boolean(),
+    awaits: fc.option(fc.constant('5200'), { nil: undefined }),
+    adopted: fc.nat(),
   })
   .map((fields) => ({ ...fields, primary: fields.placements[0]?.index, insync: fields.placements.map((p) => p.index) }))
   .filter((range) => !isEmpty(range));

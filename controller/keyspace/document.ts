@@ -37,6 +37,8 @@ export function printDocument(range: RangeRecord): string {
     followed: range.followed || undefined,
     abort: range.abort,
     rounds: range.rounds === 0 ? undefined : range.rounds,
+    awaits: range.awaits,
+    adopted: range.adopted === 0 ? undefined : range.adopted,
     placements: range.placements.map((p) => ({
       ...p,
       named: p.named || undefined,
@@ -102,6 +104,8 @@ function readRange(fields: Fields): RangeRecord {
       followed: fields.flag('followed'),
       abort: fields.optionalText('abort'),
       rounds: fields.optionalCount('rounds') ?? 0,
+      awaits: fields.optionalText('awaits'),
+      adopted: fields.optionalCount('adopted') ?? 0,
       placements: fields.objects('placements').map(readPlacement),
     },
   );

@@ -78,6 +78,12 @@ export class Keyspace implements KeyspaceView {
     return this.highest + 1;
   }
 
+  /** The epoch of the log that this cluster began with, taken over from a static primary; 0 when it began empty. All ranges descend from the first one. */
+  get adopted(): number {
+    for (const { adopted } of this.records.values()) return adopted;
+    return 0;
+  }
+
   ids(): IterableIterator<RangeId> {
     return this.records.keys();
   }

@@ -68,6 +68,10 @@ export interface RangeRecord extends RangeMeta {
   readonly abort: string | undefined;
   /** How often a part of the operation under way was begun again. */
   readonly rounds: number;
+  /** The static node whose keys the first range waits to be taken over with: until then it does not begin empty. */
+  readonly awaits: NodeIdent | undefined;
+  /** The epoch of the log of the static primary that the keys were taken over from; its replicas have the same. 0 when there was none. Children have their parents'. */
+  readonly adopted: number;
 }
 
 export function newRange(meta: RangeMeta, more: Partial<RangeRecord> = {}): RangeRecord {
@@ -89,6 +93,8 @@ export function newRange(meta: RangeMeta, more: Partial<RangeRecord> = {}): Rang
     followed: false,
     abort: undefined,
     rounds: 0,
+    awaits: undefined,
+    adopted: 0,
     ...more,
   };
 }

@@ -4,6 +4,7 @@ import { type PlacementRecord, type RangeRecord, isInSync, primaryOf } from '../
 import type { RosterNode } from '../roster/roster.js';
 import { isReplicated } from './members.js';
 import { isActive, isStranger, look } from './sight.js';
+import { awaitsAdoption, whyAwaits } from './static.js';
 import type { World } from './types.js';
 
 export type Availability =
@@ -24,6 +25,7 @@ export function availabilityOf(world: World, range: RangeRecord): Availability |
   if (primary && isActive(look(world.roster, range, primary))) return { available: true };
   const lost = primary && lostCopy(world, range);
   if (lost) return { available: false, lasting: true, ...lost };
+  if (awaitsAdoption(world, range)) return { available: false, lasting: true, ...whyAwaits(world, range) };
   const because = primary ? presentTrouble(world, range, primary) : 'it has no node yet';
   const todo = primary ? '' : 'start a node, or end a drain or cordon: `rangerctl nodes` lists them';
   return { available: false, because, lasting: false, todo };

@@ -3,6 +3,7 @@ import type { NodeIdent, RangeId } from '../../model/range.js';
 import { type RangeRecord, isWanted, placementOn } from '../keyspace/record.js';
 import { type RosterNode, copyKey, isReachable } from '../roster/roster.js';
 import type { Draft } from './draft.js';
+import { staticCopyOn } from './static.js';
 import type { World } from './types.js';
 
 export type Choice =
@@ -33,6 +34,11 @@ function overlapping(node: RosterNode, range: RangeRecord): RangeId | undefined 
 }
 
 export function mayTakeAny(world: World, node: RosterNode): Choice {
+  return staticCopyOn(node) ? { allowed: false, because: `${node.ident} has keys of a static node` } : mayTakeMore(world, node);
+}
+
+/** Whether a node is there, and wanted for more than it has. */
+export function mayTakeMore(world: World, node: RosterNode): Choice {
   if (!node.discovered || !isReachable(node)) return { allowed: false, because: `${node.ident} is not reachable` };
   if (isDraining(world, node)) return { allowed: false, because: `${node.ident} is draining` };
   if (world.keyspace.wish(node.ident).cordon) return { allowed: false, because: `${node.ident} is cordoned` };

@@ -3,10 +3,11 @@ import type { Command } from '../../model/states.js';
 import type { RemoteRange, RosterNode } from '../roster/roster.js';
 import { attemptOf, isReachable } from '../roster/roster.js';
 import { isPrunable } from '../keyspace/keyspace.js';
-import { type PlacementRecord, isGivenUp, placementOn } from '../keyspace/record.js';
+import { type PlacementRecord, type RangeRecord, isGivenUp, isInSync, placementOn, primaryOf } from '../keyspace/record.js';
 import type { Draft } from './draft.js';
 import { isDropConfirmed } from './orders.js';
-import { isOnDiskOf, isStranger, look } from './sight.js';
+import { isActive, isOnDiskOf, isStranger, look } from './sight.js';
+import { awaitsAdoption, isOfAdoptedStore, isStatic, isStaticPrimary, whyAwaits } from './static.js';
 
 /**
  * Drop: what is no longer wanted is forgotten once its node has confirmed that it
@@ -53,6 +54,10 @@ export function* strays(draft: Draft, node: RosterNode): Iterable<RemoteRange> {
  */
 export function sweepStray(draft: Draft, node: RosterNode, report: RemoteRange): void {
   const { id } = report.meta;
+  if (isStatic(report)) {
+    sweepStatic(draft, node, report);
+    return;
+  }
   if (id >= draft.world.keyspace.nextId) {
     draft.problem({ range: id, node: node.ident, because: `${node.ident} holds R${id}, which this controller never made; it is left alone` });
     return;
@@ -69,6 +74,32 @@ export function sweepStray(draft: Draft, node: RosterNode, report: RemoteRange):
     return;
   }
   if (report.state === 'Inactive') orderStray(draft, node, report, 'Drop', range?.epoch ?? 0);
+}
+
+/** A static node's copy goes when it is of the store that was taken over, and the cluster has as many copies of that as it is to have. */
+function sweepStatic(draft: Draft, node: RosterNode, report: RemoteRange): void {
+  const { id } = report.meta;
+  const range = draft.get(id);
+  const { ident } = node;
+  const problem = (because: string, todo: string): void => {
+    draft.problem({ range: id, node: ident, because: `${because}; it is left alone`, todo });
+  };
+  if (range && awaitsAdoption(draft.world, range)) {
+    const { todo } = whyAwaits(draft.world, range);
+    problem(`${ident} has ${isStaticPrimary(report) ? 'the keys of a static primary' : "a copy of a static primary's keys"}`, todo);
+  } else if (!isOfAdoptedStore(draft.world.keyspace.adopted, report)) {
+    const what = isStaticPrimary(report) ? 'the keys of another static primary' : 'a copy of keys that are not those of this cluster';
+    problem(`${ident} has ${what}`, `stop ${ident}; what it has can be brought here with export and import. To have it empty, empty its data directory`);
+  } else if (!range || range.state === 'Obsolete' || isSpare(draft, range)) {
+    orderStray(draft, node, report, 'Drop', range?.epoch ?? 0);
+  }
+}
+
+/** The range is served, and has as many copies in sync as it is to have. */
+function isSpare({ world }: Draft, range: RangeRecord): boolean {
+  const here = range.placements.filter((placement) => isInSync(range, placement) && look(world.roster, range, placement).kind === 'here');
+  const primary = primaryOf(range);
+  return primary !== undefined && isActive(look(world.roster, range, primary)) && here.length >= world.tuning.replicas;
 }
 
 function orderStray(draft: Draft, node: RosterNode, report: RemoteRange, command: Command, epoch: number, how: { readonly force?: true } = {}): void {

@@ -10,7 +10,7 @@ import type { World } from './types.js';
 const RANGE = 'R1 [-inf, +inf): P0@5200 Active, P1@5201 Inactive, P2@5202 Inactive';
 const NODES = ['5200', '5201', '5202'];
 const QUIET: ReplicaInfo = {
-  configEpoch: 0, logEpoch: 1, lastOffset: 7, committedOffset: 7, source: 'host:5200', sourceLost: false, followers: [], leased: false, damaged: false, incomplete: false,
+  configEpoch: 0, logEpoch: 1, lastOffset: 7, committedOffset: 7, source: 'host:5200', sourceLost: false, followers: [], leased: false, damaged: false, incomplete: false, static: false,
 };
 
 /** What copies say of themselves, by node. */

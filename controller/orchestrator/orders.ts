@@ -89,7 +89,7 @@ function orderPrepare(draft: Draft, range: RangeRecord, placement: PlacementReco
   });
 }
 
-/** A copy that follows somebody else than the primary, or nobody, or does not know that a fail-over was, is told whom to follow. */
+/** A copy that follows somebody else than the primary, or nobody, or does not know that a fail-over was, or a controller is, is told whom to follow. */
 function orderFollow(draft: Draft, range: RangeRecord, placement: PlacementRecord, sight: Sight & { kind: 'here' }): void {
   const replica = sight.report?.replica;
   const primary = primaryOf(range);
@@ -97,8 +97,8 @@ function orderFollow(draft: Draft, range: RangeRecord, placement: PlacementRecor
   if (sight.state !== 'Inactive' && sight.state !== 'Preparing') return;
   if (range.since > 0 && !range.followed) return;
   const address = draft.world.roster.nodes.get(primary.node)?.address;
-  const knowsFork = sight.report.epoch >= range.fork;
-  if (!isReplicated(draft.world, range) || (replica.source === address && knowsFork)) return;
+  const knows = sight.report.epoch >= range.fork && !replica.static;
+  if (!isReplicated(draft.world, range) || (replica.source === address && knows)) return;
   sendAgain(draft, range, placement, sight.node, 'Prepare', {
     parents: fetchFrom(draft, draft.world.roster, range, placement),
     initial: false,

@@ -1,9 +1,10 @@
 import type { RangeId } from '../../model/range.js';
-import { freeIndex, isWanted, newPlacement, primaryOf, withPrimary } from '../keyspace/record.js';
+import { type PlacementRecord, freeIndex, isWanted, newPlacement, primaryOf, withPrimary } from '../keyspace/record.js';
 import { chooseIn, mayStartEmpty } from './choose.js';
 import type { Draft } from './draft.js';
 import { failure, isDropConfirmed, mayHoldFirstData } from './orders.js';
 import { isActive, isReady, isStranger, look } from './sight.js';
+import { awaitsAdoption, findStaticCopy, whyAwaits } from './static.js';
 import type { World } from './types.js';
 
 /**
@@ -16,6 +17,7 @@ export function place(draft: Draft, id: RangeId): void {
   const before = draft.range(id);
   if (before.parents.length > 0) return;
   for (const { index } of before.placements) settleFirst(draft, id, index);
+  if (awaitAdoption(draft, id)) return;
   const range = draft.range(id);
   if (!mayStartEmpty(range) || range.placements.some(isWanted)) {
     beginActivation(draft, id);
@@ -29,8 +31,30 @@ export function place(draft: Draft, id: RangeId): void {
   choosePlace(draft, id);
 }
 
+/**
+ * Beside the keys of static nodes nothing begins before an operator has said what is to
+ * become of them. That is kept, for these nodes may be away for a moment, as when they
+ * are started again.
+ */
+function awaitAdoption(draft: Draft, id: RangeId): boolean {
+  const range = draft.range(id);
+  if (!awaitsAdoption(draft.world, range)) return false;
+  const seen = findStaticCopy(draft.world, range.awaits)?.node.ident;
+  if (seen !== undefined && seen !== range.awaits) draft.decide({ ...range, awaits: seen });
+  const begun = primaryOf(range);
+  if (begun && isWanted(begun)) forgetUnactivated(draft, id, begun, 'the keys of a static node are to be taken over instead');
+  const { because, todo } = whyAwaits(draft.world, range);
+  draft.wait(id, `${because}: ${todo}`);
+  return true;
+}
+
 function choosePlace(draft: Draft, id: RangeId): void {
   const range = draft.range(id);
+  const unheard = [...draft.world.roster.nodes.values()].find(({ link }) => link.state === 'connecting');
+  if (unheard) {
+    draft.wait(id, `${unheard.ident} has not been heard from yet, and may have keys`);
+    return;
+  }
   const gatheredAtMs = gathered(draft.world);
   if (gatheredAtMs > draft.world.nowMs) {
     draft.wait(id, 'the nodes of a new cluster are given a moment to appear');
@@ -73,21 +97,26 @@ function settleFirst(draft: Draft, id: RangeId, index: number): void {
   }
   if (range.primary !== index) return;
   if (placement.initial && isActive(sight)) draft.mark(id, index, { initial: false });
-  else if (!range.established) giveUpUnprepared(draft, id, index);
+  else if (!range.established) giveUpUnprepared(draft, id);
   else if (placement.initial) giveUpUnactivated(draft, id, index);
 }
 
 /** It was never told to activate, so it holds nothing and can be forgotten at once. */
-function giveUpUnprepared(draft: Draft, id: RangeId, index: number): void {
+function giveUpUnprepared(draft: Draft, id: RangeId): void {
   const range = draft.range(id);
   const placement = primaryOf(range);
   if (!placement) return;
   const because = placement.state === 'Missing' ? `${placement.node} is gone` : failure(draft, range, placement, 'Prepare');
   if (because === undefined) return;
   draft.avoid(id, placement.node);
+  forgetUnactivated(draft, id, placement, because);
+}
+
+function forgetUnactivated(draft: Draft, id: RangeId, { index }: PlacementRecord, because: string): void {
+  const { epoch } = draft.range(id);
   draft.mark(id, index, { failed: because });
   draft.become(id, index, 'Dropped', 'decided');
-  draft.decide({ ...draft.range(id), primary: undefined, insync: [], epoch: range.epoch + 1 });
+  draft.decide({ ...draft.range(id), primary: undefined, insync: [], epoch: epoch + 1 });
 }
 
 /** It was told to make the write token and did not say that it did. */

@@ -1,10 +1,11 @@
 import type { RangeId } from '../../model/range.js';
-import { type PlacementRecord, type RangeRecord, freeIndex, isInSync, isWanted, newPlacement, placementAt } from '../keyspace/record.js';
-import { chooseIn, isDraining, zonesOf } from './choose.js';
+import { type PlacementRecord, type RangeRecord, freeIndex, isInSync, isWanted, newPlacement, placementAt, placementOn } from '../keyspace/record.js';
+import { type Choice, chooseIn, isDraining, mayTakeMore, zonesOf } from './choose.js';
 import type { Draft } from './draft.js';
 import { isReplicated } from './members.js';
 import { isServed, prepareFailure } from './orders.js';
 import { isStranger, look } from './sight.js';
+import { isOfAdoptedStore, staticCopyOn } from './static.js';
 import type { World } from './types.js';
 
 /**
@@ -88,7 +89,7 @@ function makeMissing(draft: Draft, id: RangeId): void {
       draft.wait(id, `${copies(missing)} missing, to be made in turn (--repair-concurrency ${tuning.repairsMax})`);
       return;
     }
-    const choice = chooseIn(draft, draft.range(id));
+    const choice = chooseFollower(draft, draft.range(id));
     if (!choice.allowed) {
       draft.wait(id, `${copies(missing)} missing, and no node can take one: ${choice.because}`);
       return;
@@ -96,6 +97,18 @@ function makeMissing(draft: Draft, id: RangeId): void {
     draft.bump(id);
     draft.addRepair(id, newPlacement(freeIndex(draft.range(id)), choice.node.ident, { incarnation: choice.node.incarnation }));
   }
+}
+
+/** A replica of the static primary whose keys the range has is only to go on following; any other node has to copy. */
+function chooseFollower(draft: Draft, range: RangeRecord): Choice {
+  const { world } = draft;
+  for (const node of world.roster.nodes.values()) {
+    const report = staticCopyOn(node);
+    const isWhole = report?.meta.start === range.start && report.meta.end === range.end;
+    if (!report || range.id !== report.meta.id || !isWhole || !isOfAdoptedStore(range.adopted, report) || report.replica?.damaged === true) continue;
+    if (placementOn(range, node.ident) === undefined && mayTakeMore(world, node).allowed) return { allowed: true, node };
+  }
+  return chooseIn(draft, range);
 }
 
 /** It is there, or not away for so long that another is to take its place. */

@@ -225,6 +225,7 @@ function makeChild(
   return newRange(meta, {
     epoch: 1 + Math.max(...parents.map((p) => p.epoch)),
     parents: parents.map((p) => p.id),
+    adopted: Math.max(...parents.map((p) => p.adopted)),
     placements: [
       newPlacement(0, node.ident, { named, incarnation: node.incarnation }),
       ...others.map((other, i) => newPlacement(i + 1, other.ident, { incarnation: other.incarnation })),

@@ -5,6 +5,7 @@ import { isReachable } from '../roster/roster.js';
 import { type Family, familyOf } from './epochs.js';
 import { type Adjustment, type Refusal, busyWith, refuse, unknownRange } from './request.js';
 import { type Sight, isOnDiskOf, look } from './sight.js';
+import { awaitsAdoption, findStaticCopy } from './static.js';
 import type { World } from './types.js';
 
 export interface ResetRequest {
@@ -24,6 +25,7 @@ export function planReset(world: World, request: ResetRequest): Adjustment | Ref
   const range = world.keyspace.get(request.range);
   if (!range) return refuse(unknownRange(world.keyspace, request.range));
   if (range.state === 'Obsolete') return refuse(busyWith(world.keyspace, range) ?? '');
+  if (awaitsAdoption(world, range)) return beginEmpty(world, range, request);
   const family = membersOf(world, range);
   if (!family.parents.includes(range)) {
     return refuse(`R${range.id} is still being made from ${list(family.parents)}, whose data these are; if they are lost, reset ${list(family.parents)}`);
@@ -49,6 +51,15 @@ export function planReset(world: World, request: ResetRequest): Adjustment | Ref
     steps: [],
     description: `${what} was reset by an operator: it starts empty, and what it held is given up (${told})${back}`,
   };
+}
+
+/** The keys of static nodes, which are not heard any more, are not waited for. */
+function beginEmpty(world: World, range: RangeRecord, { acceptDataLoss }: ResetRequest): Adjustment | Refusal {
+  const seen = findStaticCopy(world);
+  if (seen) return refuse(`${seen.node.ident} is up and has keys of a static node; have them taken over (\`rangerctl adopt\`), or stop it first`);
+  const nobody = `the static node ${range.awaits ?? ''}`;
+  if (!acceptDataLoss) return refuse(`this would start ${formatRange(range)} empty, and ${nobody} could not be taken over any more; if that is wanted, say so with --accept-data-loss`, 'FAILED_PRECONDITION');
+  return { allowed: true, changes: [{ id: range.id, record: { ...range, awaits: undefined } }], wishes: [], steps: [], description: `${formatRange(range)} was reset by an operator: it starts empty, and does not wait for ${nobody}` };
 }
 
 interface Members {
@@ -82,6 +93,7 @@ function restarted(range: RangeRecord): RangeRecord {
   return {
     ...range,
     established: false,
+    adopted: 0,
     parents: [],
     primary: undefined,
     holder: undefined,

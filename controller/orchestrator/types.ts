@@ -80,6 +80,8 @@ export interface Problem {
   readonly range: RangeId;
   readonly node: NodeIdent;
   readonly because: string;
+  /** What an operator can do; undefined where that has to be found out. */
+  readonly todo?: string;
 }
 
 /** Something that was decided without anybody asking for it, for people. */

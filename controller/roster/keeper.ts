@@ -212,7 +212,7 @@ function isNews(known: RangeInfo, told: RangeInfo, silentMs: number): boolean {
 /** What decisions are made from of a copy's part in replication, without figures that only grow. */
 function standing(replica: ReplicaInfo | undefined, silentMs: number): string {
   if (!replica) return '';
-  const { configEpoch, logEpoch, source, sourceLost, leased, damaged, incomplete } = replica;
+  const { configEpoch, logEpoch, source, sourceLost, leased, damaged, incomplete, static: isStatic } = replica;
   const followers = replica.followers.map((f) => `${f.member.node} ${f.member.incarnation} ${f.inSync} ${f.silentMs > silentMs}`);
-  return [configEpoch, logEpoch, source, sourceLost, leased, damaged, incomplete, ...followers].join(' ');
+  return [configEpoch, logEpoch, source, sourceLost, leased, damaged, incomplete, isStatic, ...followers].join(' ');
 }

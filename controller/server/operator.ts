@@ -14,6 +14,7 @@ import type { Clock } from '../../runtime/clock.js';
 import { AppError } from '../../runtime/errors.js';
 import type { Controller } from '../controller.js';
 import type { NewsItem } from '../news.js';
+import { planAdopt } from '../orchestrator/adopt.js';
 import { planReset } from '../orchestrator/reset.js';
 import { type NodeOrder, planNodeOrder } from '../orchestrator/wishes.js';
 import type { Health, StatusItem } from '../status.js';
@@ -41,6 +42,10 @@ export function operatorHandlers(controller: Controller, clock: Clock, connect: 
       const range = rangeIdFromWire(request.range, 'range');
       const done = await controller.adjust((world) => planReset(world, { range, acceptDataLoss: request.acceptDataLoss }));
       return { lost: done.description };
+    },
+    adopt: async ({ node }) => {
+      const done = await controller.adjust((world) => planAdopt(world, node));
+      return { taken: done.description };
     },
     verify: (call, { signal }) => verifyRanges(controller, { clock, connect }, call, signal),
     status: () => Promise.resolve(statusToWire(controller, undefined)),

@@ -1,6 +1,7 @@
 import { type Interval, intersection, overlaps } from '../../model/interval.js';
 import type { RangeId, RangeMeta } from '../../model/range.js';
 import type { Member, Membership, Parent, ReplicaInfo } from '../../model/report.js';
+import type { EpochFences } from '../../rangelet/fences.js';
 import { type Cancel, type Clock, sleep } from '../../runtime/clock.js';
 import { AppError, messageOf } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
@@ -21,6 +22,8 @@ export interface ReplicaOptions {
    * before it is over, so this is part of how long a fail-over takes.
    */
   readonly leaseMs: number;
+  /** A static replica promises nothing, so that no primary waits for it. */
+  readonly promises: boolean;
 }
 
 export interface ReplicasDeps {
@@ -31,6 +34,9 @@ export interface ReplicasDeps {
   readonly ident: string;
   readonly options: ReplicaOptions;
   readonly pacer: Pacer;
+  /** A controller has commanded this node, now or before. */
+  readonly isCommanded: () => boolean;
+  readonly fences: Pick<EpochFences, 'get'>;
   /** What the node says of the range has changed. */
   readonly changed: (id: RangeId) => void;
 }
@@ -168,7 +174,7 @@ export class Replicas implements ReplicaSource {
         this.look();
       },
       grant: (ms) => {
-        if (!isReplica || ms > this.leaseMs || copy.record.state === 'Active') return false;
+        if (!isReplica || !this.deps.options.promises || ms > this.leaseMs || copy.record.state === 'Active') return false;
         copy.follower.grantedUntil = Math.max(copy.follower.grantedUntil, clock.now() + ms);
         return true;
       },
@@ -210,6 +216,8 @@ export class Replicas implements ReplicaSource {
       leased: isPrimary && replication?.mayRead !== false,
       damaged: copy.record.damaged === true,
       incomplete: !copy.isWhole,
+      // A controller that knows no terms knows no epochs either.
+      static: !this.deps.isCommanded() && this.deps.fences.get(copy.meta.id) > 0,
     };
   }
 

@@ -11,7 +11,7 @@ import type { KvNode } from '../node.js';
 export type StaticRole = { readonly is: 'primary'; readonly self: Member } | { readonly is: 'replica'; /** Where its primary answers. */ readonly primary: string };
 
 export interface StaticRoleDeps {
-  readonly node: Pick<KvNode, 'rangelet' | 'copies'>;
+  readonly node: Pick<KvNode, 'rangelet' | 'copies' | 'isCommanded'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -70,8 +70,8 @@ export class StaticController {
     const { rangelet } = this.deps.node;
     const known = rangelet.rangeInfo(WHOLE.id);
     if (known?.state === 'Active') return { state: 'Active', lastError: '', info: known };
-    // Another disk under this name never writes a log that could be taken for this one's.
-    const epoch = Math.max(1, known?.epoch ?? 0, Math.floor(this.deps.clock.wallMs() / 1000));
+    // No other disk ever writes a log that could be taken for this one's: by its epoch a copy is known to be of this store.
+    const epoch = Math.max(1, known?.epoch ?? 0, this.deps.clock.wallMs());
     const prepared = await rangelet.execute({ command: 'Prepare', meta: WHOLE, epoch, parents: [], initial: true });
     if (prepared.state !== 'Inactive') return prepared;
     const membership = { ...NO_MEMBERSHIP, members: [self] };
@@ -95,11 +95,11 @@ export class StaticController {
 }
 
 /** Why what is on the disk cannot be what the role says; undefined when it can. */
-function misfitOf(role: StaticRole, { copies }: Pick<KvNode, 'copies'>): string | undefined {
+function misfitOf(role: StaticRole, { copies, isCommanded }: Pick<KvNode, 'copies' | 'isCommanded'>): string | undefined {
   for (const { meta, record } of copies.all()) {
     const isWhole = meta.id === WHOLE.id && meta.start === WHOLE.start && meta.end === WHOLE.end;
     const isReplicated = (record.replica?.minInSync ?? 0) > 0 || record.handed.length > 0;
-    if (!isWhole || isReplicated) return `the data directory has ${formatRange(meta)} of a cluster with a controller: start it without a role`;
+    if (!isWhole || isReplicated || isCommanded) return `the data directory has ${formatRange(meta)} of a cluster with a controller: start it without a role`;
     const follows = record.links.length > 0;
     if (role.is === 'primary' && follows) return 'the data directory is that of a replica: a static primary begins with its own, or with none';
     if (role.is === 'replica' && record.owned.length > 0) return 'the data directory is that of the primary: start it with ROLE=primary, or give the replica another';

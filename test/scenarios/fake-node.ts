@@ -49,6 +49,8 @@ export class FakeNode {
   up = true;
   frozen = false;
   wantDrain = false;
+  /** No controller ever commanded it: it was a primary or a replica by itself. */
+  isStatic = false;
   /** Its followers fetch nothing. */
   lags = false;
   /** No other node hears it, nor it them; the controller does. */
@@ -113,6 +115,7 @@ export class FakeNode {
     const fence = this.fences.get(id) ?? 0;
     if (command.epoch < fence) return { error: `epoch ${command.epoch} is older than ${fence}` };
     this.fences.set(id, command.epoch);
+    this.isStatic = false;
     const copy = this.copies.get(id);
     const row = remoteTransition(command.command);
     const state = copy?.state ?? 'NotFound';

@@ -83,7 +83,8 @@ export function ship(node: FakeNode, copy: FakeCopy): void {
     // One that is there, and acknowledges nothing of what it should, counts as silent too.
     if (follower.replica.log.length === replica.log.length) replica.heardMs.set(memberKey(at.member), node.nowMs);
     const isNew = !replica.required.some((m) => isSame(m, at.member));
-    if (isNew && follower.replica.log.length === replica.log.length && !at.lags && !follower.replica.damaged) replica.required = [...replica.required, at.member];
+    // A static primary waits for nobody, and nobody waits for a static replica.
+    if (isNew && replica.minInSync > 0 && !at.isStatic && follower.replica.log.length === replica.log.length && !at.lags && !follower.replica.damaged) replica.required = [...replica.required, at.member];
   }
   const ends = replica.required.map((m) => followers.find((f) => isSame(f.node.member, m) && !f.node.lags)?.copy.replica.log.length ?? 0);
   replica.committed = Math.max(replica.committed, Math.min(replica.log.length, ...ends));
@@ -171,6 +172,7 @@ export function replicaInfo(node: FakeNode, copy: FakeCopy): ReplicaInfo {
     leased: active && isLeased(node, copy),
     damaged: replica.damaged,
     incomplete: false,
+    static: node.isStatic,
   };
 }
 

@@ -1,11 +1,12 @@
 import { newPlacement, newRange } from '../../controller/keyspace/record.js';
+import { planAdopt } from '../../controller/orchestrator/adopt.js';
 import { drainReport } from '../../controller/orchestrator/drain.js';
 import { explain } from '../../controller/orchestrator/progress.js';
 import { planJoin, planMove, planSplit, planTransfer } from '../../controller/orchestrator/request.js';
 import { planReset } from '../../controller/orchestrator/reset.js';
 import { planNodeOrder } from '../../controller/orchestrator/wishes.js';
 import { attemptOf } from '../../controller/roster/roster.js';
-import { subtract } from '../../model/interval.js';
+import { EVERYTHING, subtract } from '../../model/interval.js';
 import { keyFromText } from '../../model/key.js';
 import { parseRange } from '../../model/notation.js';
 import { formatPlacement, formatRange } from '../../model/range.js';
@@ -22,6 +23,8 @@ import { FAULT_KINDS } from './faults.js';
  *   > replicas 3                 how many copies are wanted; `replicas 3 min 2`
  *   > range R1 [-inf, m) 5200    a range that is active there; without any, the first one is placed
  *   > stranger R7 [-inf, m) 5200 a range that is active there, and that the controller knows nothing of
+ *   > static 5200                the primary of all keys without a controller, started again under one; `static 5201 of 5200` is a replica of it
+ *   > adopt 5200                 as rangerctl
  *   > move 1 5201                as rangerctl: move, transfer, split, join
  *   > drain 5201                 as rangerctl: drain, undrain, cordon, uncordon, reset ID [--accept-data-loss]
  *   > drain report 5201          what is left there, and what each range waits for
@@ -98,6 +101,8 @@ function playBy(player: Player, scenario: Scenario, tell: (line: string) => void
 }
 
 const GO_MS = 30_000;
+/** Of a static primary: the time at which it began. */
+const STATIC_EPOCH = 100;
 
 class Player {
   private readonly cluster = new Cluster();
@@ -118,6 +123,7 @@ class Player {
     else if (word === 'replicas') this.replicas(rest);
     else if (word === 'range') this.range(line.slice(6), 'known');
     else if (word === 'stranger') this.range(line.slice(9), 'stranger');
+    else if (word === 'static') this.static(rest[0] ?? '', rest[2]);
     else this.act(word, rest, line);
     if (this.begun) this.cluster.check();
     return this.cluster.log.slice(before);
@@ -173,6 +179,9 @@ class Player {
         return;
       case 'reset':
         this.reset(Number(rest[0]), rest.includes('--accept-data-loss'));
+        return;
+      case 'adopt':
+        if (this.cluster.adjust(planAdopt(this.cluster.view, rest[0] ?? ''))) this.needsOperator = false;
         return;
       case 'go':
         this.cluster.run(rest[0] === undefined ? GO_MS : duration(rest[0]));
@@ -299,6 +308,18 @@ class Player {
     }
     const placement = newPlacement(0, node.ident, { state: 'Active', incarnation: node.incarnation });
     this.cluster.preset([{ id: meta.id, record: newRange(meta, { established: true, placements: [placement], primary: 0, insync: [0] }) }]);
+  }
+
+  /** A node with what it had as a static primary, or as a replica of one. */
+  private static(ident: string, primary: string | undefined): void {
+    const node = this.cluster.node(ident);
+    const copy = newCopy({ id: 1, ...EVERYTHING }, primary === undefined ? { state: 'Active', epoch: STATIC_EPOCH, token: [EVERYTHING] } : { epoch: 1 });
+    copy.replica.logEpoch = STATIC_EPOCH;
+    if (primary === undefined) Object.assign(copy.replica, { configEpoch: STATIC_EPOCH, minInSync: 0 });
+    else copy.replica.source = this.cluster.node(primary).address;
+    node.isStatic = true;
+    node.copies.set(copy.meta.id, copy);
+    this.needsOperator = true;
   }
 
   private tellWaiting(): void {
