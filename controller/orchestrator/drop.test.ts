@@ -8,7 +8,7 @@ import * as updates from '../roster/updates.js';
 import { reconcile } from './reconcile.js';
 
 const QUIET: ReplicaInfo = {
-  configEpoch: 0, logEpoch: 1, lastOffset: 7, committedOffset: 7, source: '', sourceLost: false, followers: [], leased: false, damaged: false, incomplete: false,
+  configEpoch: 0, logEpoch: 1, lastOffset: 7, committedOffset: 7, source: '', sourceLost: false, followers: [], leased: false, damaged: false, incomplete: false, static: false,
 };
 const nodes = ['5200', '5201'];
 const live = 'R1 [-inf, +inf): P0@5200 Active';
