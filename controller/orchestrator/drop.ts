@@ -7,7 +7,7 @@ import { type PlacementRecord, type RangeRecord, isGivenUp, isInSync, placementO
 import type { Draft } from './draft.js';
 import { isDropConfirmed } from './orders.js';
 import { isActive, isOnDiskOf, isStranger, look } from './sight.js';
-import { awaitsAdoption, isOfAdoptedStore, isStatic, isStaticPrimary, whyAwaits } from './static.js';
+import { awaitsAdoption, isOfAdoptedStore, isStatic, isStaticPrimary } from './static.js';
 
 /**
  * Drop: what is no longer wanted is forgotten once its node has confirmed that it
@@ -81,15 +81,12 @@ function sweepStatic(draft: Draft, node: RosterNode, report: RemoteRange): void 
   const { id } = report.meta;
   const range = draft.get(id);
   const { ident } = node;
-  const problem = (because: string, todo: string): void => {
-    draft.problem({ range: id, node: ident, because: `${because}; it is left alone`, todo });
-  };
-  if (range && awaitsAdoption(draft.world, range)) {
-    const { todo } = whyAwaits(draft.world, range);
-    problem(`${ident} has ${isStaticPrimary(report) ? 'the keys of a static primary' : "a copy of a static primary's keys"}`, todo);
-  } else if (!isOfAdoptedStore(draft.world.keyspace.adopted, report)) {
-    const what = isStaticPrimary(report) ? 'the keys of another static primary' : 'a copy of keys that are not those of this cluster';
-    problem(`${ident} has ${what}`, `stop ${ident}; what it has can be brought here with export and import. To have it empty, empty its data directory`);
+  // The range itself says what it waits for.
+  if (range && awaitsAdoption(draft.world, range)) return;
+  if (!isOfAdoptedStore(draft.world.keyspace.adopted, report)) {
+    const what = isStaticPrimary(report) ? 'the keys of a static primary' : 'a copy of a static primary\'s keys';
+    const todo = `stop ${ident}, and start it with its role again: its keys can be brought here with export and import. If they are not needed, empty its data directory`;
+    draft.problem({ range: id, node: ident, because: `${ident} has ${what}, which are not those of this cluster; it is left alone`, todo });
   } else if (!range || range.state === 'Obsolete' || isSpare(draft, range)) {
     orderStray(draft, node, report, 'Drop', range?.epoch ?? 0);
   }

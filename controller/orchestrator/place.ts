@@ -4,7 +4,7 @@ import { chooseIn, mayStartEmpty } from './choose.js';
 import type { Draft } from './draft.js';
 import { failure, isDropConfirmed, mayHoldFirstData } from './orders.js';
 import { isActive, isReady, isStranger, look } from './sight.js';
-import { awaitsAdoption, findStaticCopy, whyAwaits } from './static.js';
+import { awaitsAdoption, findStaticCopy, isStatic, whyAwaits } from './static.js';
 import type { World } from './types.js';
 
 /**
@@ -43,8 +43,7 @@ function awaitAdoption(draft: Draft, id: RangeId): boolean {
   if (seen !== undefined && seen !== range.awaits) draft.decide({ ...range, awaits: seen });
   const begun = primaryOf(range);
   if (begun && isWanted(begun)) forgetUnactivated(draft, id, begun, 'the keys of a static node are to be taken over instead');
-  const { because, todo } = whyAwaits(draft.world, range);
-  draft.wait(id, `${because}: ${todo}`);
+  draft.wait(id, whyAwaits(draft.world, range).because);
   return true;
 }
 
@@ -157,6 +156,7 @@ function strangeHolder(draft: Draft, id: RangeId): string | undefined {
     for (const report of node.ranges.values()) {
       // What an operator gave up is known, and is dropped by force should it come back.
       if (report.meta.id === id && givenUp.has(node.ident)) continue;
+      if (isStatic(report)) continue;
       const unknown = report.meta.id >= keyspace.nextId || (report.meta.id === id && (report.serving || report.state === 'Active'));
       if (unknown) {
         return `${node.ident} holds R${report.meta.id}, of which this controller knows nothing: its data directory may have been lost or belong to another cluster`;

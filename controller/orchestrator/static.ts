@@ -57,7 +57,7 @@ export function whyAwaits(world: World, range: RangeRecord): { readonly because:
   const seen = findStaticCopy(world, range.awaits);
   if (!seen) {
     const ident = range.awaits ?? '';
-    return { because: `waits to take over the keys of the static node ${ident}, which is not there`, todo: `start ${ident} again, without a role; or, to begin empty beside it: rangerctl range reset ${range.id} --accept-data-loss` };
+    return { because: `the keys of the static node ${ident} were seen, and wait to be taken over; that node is away, or without its data`, todo: `start ${ident} again, without a role and with its data directory; or, to begin empty: rangerctl range reset ${range.id} --accept-data-loss` };
   }
   const { node, report } = seen;
   if (isStaticPrimary(report)) {
@@ -70,5 +70,5 @@ export function whyAwaits(world: World, range: RangeRecord): { readonly because:
 export function primaryOf({ roster }: World, { replica }: RemoteRange): string {
   const source = replica?.source ?? '';
   const known = [...roster.nodes.values()].find(({ address }) => address === source);
-  return known?.ident ?? (source === '' ? 'its primary' : `its primary, ${source}`);
+  return known?.ident ?? (source === '' ? 'its primary' : `its primary (${source})`);
 }

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { EVERYTHING } from '../../model/interval.js';
 import { systemClock } from '../../runtime/clock.js';
 import { silentLogger } from '../../runtime/log.js';
 import type { KvNode } from '../node.js';
@@ -90,6 +91,24 @@ describe('a node with a role', () => {
     await put(again, 'x', 'new');
     await expect.poll(() => b.data.getStale(Buffer.from('x')).stored?.value.toString(), { timeout: 5_000 }).toBe('new');
     expect(b.data.getStale(Buffer.from('z')).stored).toBeUndefined();
+  });
+
+  it('is said to be static until a controller commands it, and has no role any more from then on', async () => {
+    const a = await startPrimary();
+    const b = await startReplica();
+    expect([a, b].map((node) => node.rangelet.rangeInfo(1)?.replica?.static)).toEqual([true, true]);
+    // As a controller does that took over what is on A: the primary is told its members, the replica whom to follow.
+    const epoch = (a.rangelet.rangeInfo(1)?.epoch ?? 0) + 1;
+    const range = { id: 1, ...EVERYTHING };
+    await a.rangelet.execute({ command: 'Activate', id: 1, epoch, force: false, sources: [], initial: false, membership: { members: [], minInSync: 1, fork: 0, promote: false }, term: 1 });
+    await b.rangelet.execute({ command: 'Prepare', meta: range, epoch, parents: [{ range, parents: [], placements: [{ node: 'A', state: 'Active', index: 0 }] }], initial: false, term: 1 });
+    expect([a, b].map((node) => node.rangelet.rangeInfo(1)?.replica?.static)).toEqual([false, false]);
+    expect(() => given(a, primaryRole(a))).toThrow('of a cluster with a controller: start it without a role');
+    expect(() => given(b, replicaRole)).toThrow('of a cluster with a controller: start it without a role');
+    cluster.kill('B');
+    const again = cluster.start('B');
+    expect(again.rangelet.rangeInfo(1)?.replica?.static).toBe(false);
+    expect(() => given(again, replicaRole)).toThrow('start it without a role');
   });
 
   it('refuses the data of another role, or of a cluster with a controller', async () => {

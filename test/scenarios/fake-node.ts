@@ -167,6 +167,7 @@ export class FakeNode {
   loseDisk(): void {
     this.copies.clear();
     this.fences.clear();
+    this.isStatic = false;
     this.incarnation = `${this.incarnation}+`;
   }
 

@@ -31,7 +31,7 @@ export class Invariants {
   private checkOwners(keyspace: Keyspace, nodes: readonly FakeNode[]): void {
     for (const key of PROBES) {
       const owners = nodes.flatMap((node) =>
-        [...node.copies.values()].filter((c) => accepts(node, c, key) && !isGivenUp(keyspace, node, c) && !isAnotherStore(keyspace, node, c)).map((copy) => ({ node, copy })),
+        [...node.copies.values()].filter((c) => accepts(node, c, key) && !isGivenUp(keyspace, node, c)).map((copy) => ({ node, copy })),
       );
       if (owners.length > 1) {
         throw broken(1, `key ${key} is active as ${owners.map((o) => `${formatRange(o.copy.meta)} on ${o.node.ident}`).join(' and ')}`);
@@ -80,15 +80,10 @@ function isGivenUp(keyspace: Keyspace, node: FakeNode, copy: FakeCopy): boolean 
   return keyspace.get(copy.meta.id)?.placements.some((p) => p.lost && p.incarnation === node.incarnation) === true;
 }
 
-/** A static primary that came when this cluster had keys of its own: what it has is no part of them. */
-function isAnotherStore(keyspace: Keyspace, node: FakeNode, copy: FakeCopy): boolean {
-  return node.isStatic && keyspace.adopted !== copy.replica.logEpoch && [...keyspace.values()].some(({ established }) => established);
-}
-
 /** Who is persisted as in sync is waited for by whoever can acknowledge a write. */
 function checkMembers(keyspace: Keyspace, node: FakeNode, copy: FakeCopy): void {
   const range = keyspace.get(copy.meta.id);
-  if (!range || copy.state !== 'Active' || !isReplicated(copy) || !isLeased(node, copy) || isAnotherStore(keyspace, node, copy)) return;
+  if (!range || copy.state !== 'Active' || !isReplicated(copy) || !isLeased(node, copy)) return;
   const waitedFor = new Set([...copy.replica.required, node.member].map((m) => `${m.node} ${m.incarnation}`));
   for (const placement of range.placements.filter((p) => isInSync(range, p))) {
     if (waitedFor.has(`${placement.node} ${placement.incarnation ?? ''}`)) continue;

@@ -316,7 +316,7 @@ class Player {
     const copy = newCopy({ id: 1, ...EVERYTHING }, primary === undefined ? { state: 'Active', epoch: STATIC_EPOCH, token: [EVERYTHING] } : { epoch: 1 });
     copy.replica.logEpoch = STATIC_EPOCH;
     if (primary === undefined) Object.assign(copy.replica, { configEpoch: STATIC_EPOCH, minInSync: 0 });
-    else copy.replica.source = this.cluster.node(primary).address;
+    else copy.replica.source = `host:${primary}`;
     node.isStatic = true;
     node.copies.set(copy.meta.id, copy);
     this.needsOperator = true;
