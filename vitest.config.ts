@@ -9,8 +9,8 @@ export default defineConfig({
     // Much of what they do is waiting.
     maxWorkers: '100%',
     // Nothing here waits for luck, but a busy machine may be slow.
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     expect: { poll: { timeout: 20_000, interval: 20 } },
   },
 });
