@@ -49,6 +49,8 @@ describe('the wheel of deadlines', () => {
         }
         expect([wheel.size, clock.pending]).toEqual([0, 0]);
       }),
+      // One taken off at once, and another put on before the timer of the first has fired.
+      { examples: [[[{ waitMs: 0, dueInMs: 0, removes: 0 }, { waitMs: 6, dueInMs: 0, removes: undefined }]]] },
     );
   });
 

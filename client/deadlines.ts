@@ -16,7 +16,7 @@ const NO_SLOT = -1;
 export const OFF_WHEEL = { wheelPrevious: undefined, wheelNext: undefined, wheelSlot: NO_SLOT } as const;
 
 /**
- * Calls back about many items, each at its time or up to a tick later. Adding and
+ * Calls back about many items, each at its time or up to two ticks later. Adding and
  * removing cost a few assignments and leave no garbage, and there is one timer
  * however many items there are, and none when there are none: nearly every request
  * is answered long before its deadline.
@@ -42,9 +42,10 @@ export class DeadlineWheel<T extends Due> {
   }
 
   add(item: T): void {
-    if (this.count === 0) this.lastTick = this.tickOf(this.clock.now());
+    // The timer may be one of before, and fire at any moment of a tick.
+    if (this.count === 0) this.lastTick = Math.floor(this.clock.now() / this.tickMs);
     // An item that is due already waits for the next tick: no callback from within add.
-    const tick = Math.max(this.tickOf(item.dueAt), this.lastTick + 1);
+    const tick = Math.max(Math.ceil(item.dueAt / this.tickMs), this.lastTick + 1);
     const slot = tick % this.slots.length;
     const head = this.slots[slot];
     item.wheelSlot = slot;
@@ -81,10 +82,6 @@ export class DeadlineWheel<T extends Due> {
   close(): void {
     this.cancelTimer?.();
     this.cancelTimer = undefined;
-  }
-
-  private tickOf(time: number): number {
-    return Math.ceil(time / this.tickMs);
   }
 
   private arm(): void {
