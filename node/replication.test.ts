@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Member, Membership } from '../model/report.js';
+import type { Member, Membership, Parent } from '../model/report.js';
 import { ManualClock } from '../test/cluster/manual-clock.js';
 import { LocalCluster, at, command, get, meta, put } from './testing/local-cluster.js';
 import type { KvNode } from './node.js';
@@ -196,6 +196,27 @@ describe('a range with three copies', () => {
     cluster.kill('A');
     await promote(b, 7, ['B']);
     await until(() => inSync(b).includes('C'));
+  });
+
+  it('lets a member adopt its keys from one that has done so, and became primary before the member began', async () => {
+    const { a, b, c } = await given();
+    await during(put(a, 'k', '1'));
+    const left = meta(2, '', 'm');
+    const prepareLeft = (node: KvNode, epoch: number, ...parents: Parent[]): Promise<unknown> => during(command(node, { command: 'Prepare', meta: left, epoch, parents, initial: false }));
+    const activateLeft = (node: KvNode, epoch: number, source: Parent): Promise<unknown> =>
+      during(command(node, { command: 'Activate', id: 2, epoch, force: false, sources: [source], initial: false, membership: membership(['A', 'B', 'C']) }));
+    for (const node of [a, b, c]) await prepareLeft(node, 4, at(whole, 'A'));
+    await during(command(a, { command: 'Deactivate', id: 1, epoch: 5 }));
+    await activateLeft(a, 5, at(whole, 'A'));
+    await prepareLeft(b, 6, at(left, 'A'));
+    await until(() => b.copies.get(2)?.lastEpoch === 5);
+    await during(command(a, { command: 'Deactivate', id: 2, epoch: 7 }));
+    expect(await activateLeft(b, 7, at(left, 'A'))).toMatchObject({ state: 'Active' });
+    await prepareLeft(a, 8, at(left, 'B'));
+    await prepareLeft(c, 8, at(left, 'B'));
+    await during(put(b, 'k', '2'));
+    expect(c.sources.storage.get(Buffer.from('k'))?.value.toString()).toBe('2');
+    expect(c.copies.get(2)?.record.origins).toEqual(b.copies.get(2)?.record.origins);
   });
 
   it('is not made active for a disk that the node no longer has', async () => {

@@ -1,6 +1,6 @@
 import { overlaps } from '../../model/interval.js';
 import type { NodeIdent, RangeId } from '../../model/range.js';
-import { type RangeRecord, isWanted, placementOn } from '../keyspace/record.js';
+import { type RangeRecord, isInSync, isWanted, placementOn } from '../keyspace/record.js';
 import { type RosterNode, copyKey, isReachable } from '../roster/roster.js';
 import type { Draft } from './draft.js';
 import { staticCopyOn } from './static.js';
@@ -121,4 +121,14 @@ function keysOf(node: RosterNode): number {
   for (const range of node.ranges.values()) keys += range.load.keys;
   sums.set(node, keys);
   return keys;
+}
+
+/** Nodes for the copies of a range that is made from these: the ones with copies in sync of most of them, which have most of its keys, first. */
+export function nodesBeside(world: World, parents: readonly RangeRecord[]): RosterNode[] {
+  const counts = new Map<NodeIdent, number>();
+  for (const parent of parents) {
+    for (const placement of parent.placements.filter((p) => isInSync(parent, p))) counts.set(placement.node, (counts.get(placement.node) ?? 0) + 1);
+  }
+  const nodes = [...counts].sort((a, b) => b[1] - a[1]).flatMap(([ident]) => world.roster.nodes.get(ident) ?? []);
+  return nodes.filter((node) => node.link.state !== 'lost');
 }

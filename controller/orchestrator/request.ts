@@ -8,7 +8,7 @@ import { type Keyspace, type KeyspaceView, type RecordChange, isUnderWay } from 
 import { type PlacementRecord, type RangeRecord, freeIndex, newPlacement, isInSync, isWanted, newRange, placementOn, primaryOf, withPlacement, withPrimary } from '../keyspace/record.js';
 import type { WishChange } from '../keyspace/wish.js';
 import type { RosterNode } from '../roster/roster.js';
-import { chooseNow, mayTake, mayTakeAny } from './choose.js';
+import { chooseNow, mayTake, mayTakeAny, nodesBeside } from './choose.js';
 import { movingTo } from './move.js';
 import { isActive, isReady, look } from './sight.js';
 import type { World } from './types.js';
@@ -221,7 +221,9 @@ function makeChild(
   node: RosterNode,
   named: boolean,
 ): RangeRecord {
-  const others = nodesBeside(world, parents, node);
+  // As many copies as its parents have.
+  const needed = Math.max(...parents.map((p) => p.insync.length)) - 1;
+  const others = nodesBeside(world, parents).filter(({ ident }) => ident !== node.ident).slice(0, needed);
   return newRange(meta, {
     epoch: 1 + Math.max(...parents.map((p) => p.epoch)),
     parents: parents.map((p) => p.id),
@@ -231,20 +233,6 @@ function makeChild(
       ...others.map((other, i) => newPlacement(i + 1, other.ident, { incarnation: other.incarnation })),
     ],
   });
-}
-
-/**
- * Where a child has its other copies, so that it has as many as its parents: on the
- * nodes with copies in sync of most of them, which have most of its keys.
- */
-function nodesBeside(world: World, parents: readonly RangeRecord[], first: RosterNode): RosterNode[] {
-  const needed = Math.max(...parents.map((p) => p.insync.length)) - 1;
-  const counts = new Map<NodeIdent, number>();
-  for (const parent of parents) {
-    for (const placement of parent.placements.filter((p) => isInSync(parent, p))) counts.set(placement.node, (counts.get(placement.node) ?? 0) + 1);
-  }
-  const nodes = [...counts].sort((a, b) => b[1] - a[1]).flatMap(([ident]) => world.roster.nodes.get(ident) ?? []);
-  return nodes.filter((node) => node.ident !== first.ident && node.link.state !== 'lost').slice(0, needed);
 }
 
 function makeFamily(

@@ -1,5 +1,7 @@
 import type { RangeId } from '../../model/range.js';
-import { type RangeRecord, isWanted, placementAt, primaryOf } from '../keyspace/record.js';
+import { type RangeRecord, freeIndex, isWanted, newPlacement, placementAt, placementOn, primaryOf } from '../keyspace/record.js';
+import { isReachable } from '../roster/roster.js';
+import { nodesBeside } from './choose.js';
 import type { Draft } from './draft.js';
 import { type Family, bumpTogether } from './epochs.js';
 import { activateFailure, deactivateFailure, finishAbort, finishWhenServed, handOverWhenReady, isAborting, isHandedOver, leadOf, readyCopies, takeBack } from './family.js';
@@ -48,6 +50,7 @@ function keepServing(draft: Draft, id: RangeId): void {
 
 function prepare(draft: Draft, family: Family): void {
   const because = family.parents.map((id) => findLoss(draft, draft.range(id))?.because).find((reason) => reason !== undefined) ?? childrenFailure(draft, family);
+  if (because === undefined) for (const id of family.children) makeUp(draft, family, id);
   if (because !== undefined) takeBack(draft, family, because);
   else if (family.children.every((id) => hasEnoughCopies(draft, family, draft.range(id)))) handOverWhenReady(draft, family);
 }
@@ -70,10 +73,25 @@ function childrenFailure(draft: Draft, family: Family): string | undefined {
   return undefined;
 }
 
-/** As many as the parent has that has the fewest: those are taken out of its copies in sync that are lost. */
+/** A copy that was given up is made again, where a parent still has, or has again, one in sync on a node. */
+function makeUp(draft: Draft, family: Family, id: RangeId): void {
+  const parents = family.parents.map((parent) => draft.range(parent));
+  for (const node of nodesBeside(draft.world, parents)) {
+    const child = draft.range(id);
+    if (child.placements.filter(isWanted).length >= copiesNeeded(draft, family)) return;
+    if (!isReachable(node) || placementOn(child, node.ident) !== undefined) continue;
+    bumpTogether(draft, id);
+    draft.add(id, newPlacement(freeIndex(child), node.ident, { incarnation: node.incarnation }));
+  }
+}
+
 function hasEnoughCopies(draft: Draft, family: Family, child: RangeRecord): boolean {
-  const needed = Math.min(...family.parents.map((id) => draft.range(id).insync.length));
-  return readyCopies(draft, child).length >= needed;
+  return readyCopies(draft, child).length >= copiesNeeded(draft, family);
+}
+
+/** As many as the parent has that has the fewest: those that are lost are taken out of its copies in sync. */
+function copiesNeeded(draft: Draft, family: Family): number {
+  return Math.min(...family.parents.map((id) => draft.range(id).insync.length));
 }
 
 // --- after that ------------------------------------------------------------------------

@@ -10,10 +10,13 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 /** A disk that is full for the commits that `isTooMuch` says. */
 class FullDisk extends MemoryStorage {
   isTooMuch: (commit: Commit) => boolean = () => false;
+  /** What a commit that is too much waits for before it fails. */
+  until: Promise<void> | undefined;
 
   override async commit(commit: Commit): Promise<void> {
     const refused = this.isTooMuch(commit);
     await super.commit(refused ? {} : commit);
+    if (refused) await this.until;
     if (refused) throw new AppError('RESOURCE_EXHAUSTED', 'the disk is full');
   }
 }
@@ -68,8 +71,69 @@ describe('a disk that is full for a while', () => {
     sourceDisk.isTooMuch = () => false;
     const c = cluster.start('C');
     expect(await command(c, { command: 'Prepare', meta: whole, epoch: 2, parents: [at(whole, 'A')], initial: false })).toMatchObject({ state: 'Inactive' });
-    expect(await put(a, 'k', '3')).toEqual({ epoch: 1, offset: 3 });
+    expect(await put(a, 'k', '3')).toEqual({ epoch: 1, offset: 2 });
     expect(get(a, 'k')).toBe('3');
+  });
+
+  it('has no follower pass an offset that is given again after a crash', async () => {
+    const { sourceDisk } = await following();
+    const b = cluster.node('B');
+    await put(cluster.node('A'), 'k', '1');
+    sourceDisk.isTooMuch = () => true;
+    await expect(put(cluster.node('A'), 'k', '2')).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+    sourceDisk.isTooMuch = () => false;
+    await expect.poll(() => b.copies.get(1)?.durableOffset).toBe(1);
+    for (let turns = 0; turns < 20; turns++) await turn();
+    cluster.cut('A', 'B');
+    cluster.kill('A');
+    const a = cluster.start('A');
+    expect(await put(a, 'k', '3')).toEqual({ epoch: 1, offset: 2 });
+    cluster.heal();
+    await expect.poll(() => b.sources.storage.get(Buffer.from('k'))?.value.toString()).toBe('3');
+  });
+
+  it('ends a snapshot that was read while a write was on its way, which failed', async () => {
+    const { sourceDisk } = await following();
+    const a = cluster.node('A');
+    await put(a, 'k', '1');
+    let fail = (): void => undefined;
+    sourceDisk.until = new Promise((resolve) => {
+      fail = resolve;
+    });
+    sourceDisk.isTooMuch = ({ appends }) => appends !== undefined;
+    const write = put(a, 'k', '2');
+    const prepared = command(cluster.start('C'), { command: 'Prepare', meta: whole, epoch: 2, parents: [at(whole, 'A')], initial: false });
+    for (let turns = 0; turns < 20; turns++) await turn();
+    fail();
+    await expect(write).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+    expect(await prepared).toMatchObject({ state: 'Inactive' });
+    expect(cluster.node('C').copies.get(1)?.isWhole).toBe(true);
+  });
+
+  it('does not make a member begin anew, which none may', async () => {
+    const { disk } = await following();
+    const [a, b] = [cluster.node('A'), cluster.node('B')];
+    const member = { node: 'B', incarnation: disk.incarnation, address: 'B' };
+    await command(a, { command: 'Activate', id: 1, epoch: 3, force: false, sources: [], initial: false, membership: { members: [member], minInSync: 1, fork: 0, promote: false } });
+    await put(a, 'k', '1');
+    const { baseOffset } = (b.copies.get(1) as { record: { baseOffset: number } }).record;
+    let refusals = 2;
+    disk.isTooMuch = ({ appends }) => appends !== undefined && refusals-- > 0;
+    expect(await put(a, 'k', '2')).toEqual({ epoch: 1, offset: 2 });
+    expect(refusals).toBeLessThan(1);
+    expect(b.copies.get(1)?.record.baseOffset).toBe(baseOffset);
+    expect(b.sources.storage.get(Buffer.from('k'))?.value.toString()).toBe('2');
+  });
+
+  it('does not leave a key unread whose failed write waited for a copy', async () => {
+    const { disk, sourceDisk } = await following();
+    const a = cluster.node('A');
+    const member = { node: 'B', incarnation: disk.incarnation, address: 'B' };
+    await command(a, { command: 'Activate', id: 1, epoch: 3, force: false, sources: [], initial: false, membership: { members: [member], minInSync: 1, fork: 0, promote: false } });
+    await put(a, 'k', '1');
+    sourceDisk.isTooMuch = () => true;
+    await expect(put(a, 'k', '2')).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+    expect(get(a, 'k')).toBe('1');
   });
 
   it('keeps an epoch from counting as kept', async () => {

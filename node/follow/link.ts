@@ -265,11 +265,21 @@ export class Link {
       connection.close();
       await Promise.allSettled(commits);
       // What was restored runs ahead of the log, by how much nobody knows any more.
-      if (this.isBroken() || this.isCutting()) this.startOver();
+      if (this.isCutting() || (this.isBroken() && !this.goBack())) this.startOver();
     }
   }
 
-  /** Something did not reach the disk, so what is here is not what the position says. */
+  /**
+   * Something did not reach the disk. Of the range's own log nothing behind it did either, so
+   * what is here is still what the disk had last; a member must not have to begin anew for that.
+   */
+  private goBack(): boolean {
+    if (this.options.follower.range !== this.range || this.durable === undefined) return false;
+    this.position = this.durable;
+    return true;
+  }
+
+  /** What is here is not what the position says. */
   private startOver(): void {
     this.position = undefined;
     this.durable = undefined;
@@ -342,7 +352,7 @@ export class Link {
       return;
     }
     if (message.snapshotFrom === undefined && this.position === undefined) {
-      await this.deps.sink.adopt(this, message.offset, message.logEpoch);
+      await this.deps.sink.adopt(this, message);
       this.durable = message.offset;
       this.consistentAt = message.offset;
     }

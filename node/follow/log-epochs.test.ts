@@ -13,7 +13,7 @@ async function copyWith(records: [epoch: number, offset: number][], over: Partia
   const value = Buffer.from('v');
   await storage.commit({ appends: [{ range: 1, records: records.map(([epoch, offset]) => ({ epoch, offset, key: Buffer.from('k'), value })) }] });
   const record: CopyRecord = { meta: meta(1), state: 'Inactive', logEpoch: 0, baseOffset: 0, owned: [], handed: [], links: [], origins: [], dumped: false, ...over };
-  return { storage, copy: new Copy(record, { lastOffset: records[records.length - 1]?.[1] ?? record.baseOffset, fetching: false, writeIds: new WriteIdWindow({ ...DEFAULT_WRITE_ID_WINDOW, now: () => 0, wallMs: () => 0 }).make() }) };
+  return { storage, copy: new Copy(record, { lastOffset: records[records.length - 1]?.[1] ?? record.baseOffset, trimmedThrough: 0, fetching: false, writeIds: new WriteIdWindow({ ...DEFAULT_WRITE_ID_WINDOW, now: () => 0, wallMs: () => 0 }).make() }) };
 }
 
 describe('the epochs of a log', () => {

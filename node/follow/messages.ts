@@ -1,6 +1,7 @@
 import type { Interval } from '../../model/interval.js';
 import type { Key } from '../../model/key.js';
 import type { RangeId } from '../../model/range.js';
+import type { LogOrigin } from '../storage/copy-record.js';
 import type { PackedPairs } from '../storage/packed.js';
 import type { LogRecord } from '../storage/storage.js';
 
@@ -65,6 +66,8 @@ export type ToFollower =
       readonly cutAt?: number | undefined;
       /** Of the source's record at `offset`. */
       readonly logEpoch: number;
+      /** To one that adopted its keys where it is: which logs the source's goes on behind. */
+      readonly origins?: readonly LogOrigin[] | undefined;
     }
   | {
       readonly type: 'chunk';

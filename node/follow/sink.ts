@@ -24,7 +24,7 @@ export interface LinkSink {
   /** Cuts the log behind `offset`; what is stored is whole once the log is applied up to `wholeAt`. */
   cut(link: Link, offset: number, wholeAt: number): Promise<void>;
   /** Nothing has to be fetched: the keys lie here, as of `offset` of the source's log. */
-  adopt(link: Link, offset: number, logEpoch: number): Promise<void>;
+  adopt(link: Link, message: Extract<ToFollower, { type: 'begin' }>): Promise<void>;
   /** A snapshot is complete once the log is applied up to `offset`. */
   wholeAt(link: Link, offset: number): Promise<void>;
 }
@@ -138,14 +138,14 @@ export class CopySink implements LinkSink {
     );
   }
 
-  async adopt(link: Link, offset: number, logEpoch: number): Promise<void> {
+  async adopt(link: Link, { offset, logEpoch, origins = [] }: Extract<ToFollower, { type: 'begin' }>): Promise<void> {
     const { copy } = this;
     const { copies } = this.deps;
     await copies.change(
       () => [copy],
       async () => {
         this.refuseOverwrite(link);
-        await copies.save([{ copy, record: { ...copy.record, baseOffset: offset, baseEpoch: logEpoch, ids: undefined, links: withLink(copy.record.links, link, offset) } }]);
+        await copies.save([{ copy, record: { ...copy.record, baseOffset: offset, baseEpoch: logEpoch, origins, ids: undefined, links: withLink(copy.record.links, link, offset) } }]);
         copy.advance(offset);
         copy.lastEpoch = logEpoch;
       },

@@ -226,19 +226,17 @@ export class FollowSource {
     const from = resumeAt === undefined ? this.start.span.start : snapshotFrom;
     const keys = from === undefined ? 0 : await this.countKeys({ ...this.start.span, start: from });
     if (from !== undefined) this.wholeAt = Infinity;
-    await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch, keys, logEpoch: this.epochAt(copy, offset), knownForMs });
+    // Who adopted may be primary next, and then others who adopted find the same in its log.
+    const origins = resumeAfter === undefined && from === undefined ? copy.record.origins : undefined;
+    await this.channel.send({ type: 'begin', snapshotFrom: from, offset, epoch, keys, logEpoch: this.epochAt(copy, offset), knownForMs, origins });
     if (from !== undefined) await this.sendChunks(copy, from);
     return offset;
   }
 
   /** Behind which offset the log tells, as far as it is kept, the ids of writes that are known here. */
   private knownFrom(copy: Copy): { readonly offset: number; readonly knownForMs?: number } {
-    const end = copy.durableOffset;
-    const first = this.deps.storage.logBounds(copy.meta.id)?.first ?? Infinity;
-    const kept = Math.max(copy.record.baseOffset, copy.trimmedThrough, Math.min(first - 1, end));
-    const start = copy.writeIds.logStart(kept);
-    const offset = Math.min(start.offset, end);
-    return this.logReaches(copy, offset) ? { offset, knownForMs: start.knownForMs } : { offset: end };
+    const start = copy.writeIds.logStart(Math.max(copy.record.baseOffset, copy.trimmedThrough));
+    return { offset: Math.min(start.offset, copy.durableOffset), knownForMs: start.knownForMs };
   }
 
   private epochAt(copy: Copy, offset: number): number {
@@ -250,16 +248,16 @@ export class FollowSource {
   /** Where the follower's log can go on; undefined when it needs a snapshot. */
   private resumeOffset(copy: Copy): number | undefined {
     const { resumeAfter, snapshotFrom, log } = this.start;
-    if (resumeAfter === undefined) return this.adoptedHere(copy) ? copy.record.baseOffset : undefined;
+    if (resumeAfter === undefined) return this.adoptedAlike(copy) ? copy.record.baseOffset : undefined;
     const offset = log.length === 0 ? resumeAfter : partingOffset(log, logEpochs(this.deps.storage, copy));
     if (offset === undefined || (offset < resumeAfter && snapshotFrom !== undefined)) return undefined;
     return this.logReaches(copy, Math.min(offset, resumeAfter)) ? Math.min(offset, resumeAfter) : undefined;
   }
 
   /** The follower adopted its keys where it is, from copies that had all that the parents of this one had. */
-  private adoptedHere(copy: Copy): boolean {
+  private adoptedAlike(copy: Copy): boolean {
     const { origins, baseOffset } = copy.record;
-    if (this.start.follower.range !== copy.meta.id || origins.length === 0 || baseOffset < copy.trimmedThrough) return false;
+    if (this.start.follower.range !== copy.meta.id || origins.length === 0 || !this.logReaches(copy, baseOffset)) return false;
     return origins.every((origin) => this.start.basis.some(({ range, offset, span }) => range === origin.range && offset === origin.offset && covers(span, origin)));
   }
 
@@ -279,6 +277,7 @@ export class FollowSource {
       this.restoring = undefined;
       if (keys.length === 0) return;
       const pairs: StoredPair[] = [];
+      const { lastOffset } = copy;
       let bytes = 0;
       let answered = 0;
       for (const name of keys) {
@@ -289,15 +288,20 @@ export class FollowSource {
         answered += 1;
         if (bytes >= CHUNK.bytesMax) break;
       }
-      this.wholeAt = copy.lastOffset;
-      await this.channel.send({ type: 'restored', pairs: packPairs(pairs), answered, endOffset: copy.lastOffset });
+      await this.untilOnDisk(copy, lastOffset);
+      this.wholeAt = copy.durableOffset;
+      await this.channel.send({ type: 'restored', pairs: packPairs(pairs), answered, endOffset: this.wholeAt });
     }
   }
 
   private logReaches(copy: Copy, after: number): boolean {
-    if (after < copy.record.baseOffset || after < copy.trimmedThrough || after > copy.lastOffset) return false;
-    const bounds = this.deps.storage.logBounds(copy.meta.id);
-    return after >= copy.durableOffset || (bounds !== undefined && bounds.first <= after + 1);
+    return after >= copy.record.baseOffset && after >= copy.trimmedThrough && after <= copy.durableOffset;
+  }
+
+  /** What was read may be on its way to the disk still, and not get there. */
+  private async untilOnDisk(copy: Copy, lastOffset: number): Promise<void> {
+    await copy.until(() => copy.isOnDisk(lastOffset) || copy.gone);
+    this.stopIfOver(copy);
   }
 
   /** For the progress bar. In slices, for a look at all keys of a large range takes long. */
@@ -318,8 +322,10 @@ export class FollowSource {
       this.stopIfOver(copy);
       const chunk = this.deps.storage.scanPacked({ start: next, end: this.start.span.end }, CHUNK);
       next = chunk.next;
-      await this.channel.send({ type: 'chunk', pairs: chunk.pairs, next, endOffset: copy.lastOffset });
-      this.wholeAt = next === undefined ? copy.lastOffset : Infinity;
+      if (next === undefined) await this.untilOnDisk(copy, copy.lastOffset);
+      const endOffset = copy.durableOffset;
+      await this.channel.send({ type: 'chunk', pairs: chunk.pairs, next, endOffset });
+      this.wholeAt = next === undefined ? endOffset : Infinity;
       if (this.replicationOf(copy)) await this.deps.replicas.pace(chunk.pairs.bytes.length, this.channel.signal);
       await this.deps.yieldTurn();
     }

@@ -151,7 +151,7 @@ export class CommitQueue {
       if (error) for (const { writeId } of records) if (writeId) copy.writeIds.remove(writeId);
       const last = records[records.length - 1] as LogRecord;
       if (!error) copy.lastEpoch = last.epoch;
-      copy.settle(records.length, error ? 0 : last.offset);
+      copy.settle(records.length, error ? undefined : last.offset);
       if (!error) this.options.onCommitted?.(copy, records);
     }
     for (const { copy, record, level, done } of batch) {

@@ -90,7 +90,7 @@ export class ConditionalWrites {
     try {
       const copy = this.servingCopy(key);
       const { lastOffset } = copy;
-      await copy.until(() => copy.committedOffset >= lastOffset || copy.gone || !copy.admitting);
+      await copy.until(() => copy.isDecided(lastOffset) || copy.gone || !copy.admitting);
     } catch {
       // The write that waits finds out for itself.
     }

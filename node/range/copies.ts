@@ -24,8 +24,8 @@ export class Copies {
     private readonly window: WriteIdWindow,
   ) {
     for (const record of storage.copies()) {
-      const last = storage.logBounds(record.meta.id)?.last ?? 0;
-      const copy = new Copy(record, { lastOffset: Math.max(last, record.baseOffset), fetching: false, writeIds: window.restore(record, storage) });
+      const { first = 0, last = 0 } = storage.logBounds(record.meta.id) ?? {};
+      const copy = new Copy(record, { lastOffset: Math.max(last, record.baseOffset), trimmedThrough: Math.max(0, first - 1), fetching: false, writeIds: window.restore(record, storage) });
       copy.lastEpoch = storage.readLog(record.meta.id, last - 1, 1)[0]?.epoch ?? copy.lastEpoch;
       this.byId.set(record.meta.id, copy);
     }
@@ -90,7 +90,7 @@ export class Copies {
   /** A new copy, known to this process alone until it is saved. */
   addFetching(meta: RangeMeta): Copy {
     const record: CopyRecord = { meta, state: 'Inactive', logEpoch: 0, baseOffset: 0, owned: [], handed: [], links: [], origins: [], dumped: false };
-    const copy = new Copy(record, { lastOffset: 0, fetching: true, writeIds: this.window.make() });
+    const copy = new Copy(record, { lastOffset: 0, trimmedThrough: 0, fetching: true, writeIds: this.window.make() });
     this.byId.set(meta.id, copy);
     for (const came of [...(this.awaited.get(meta.id) ?? [])]) came();
     return copy;

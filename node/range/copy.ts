@@ -25,7 +25,7 @@ export class Copy {
   saving = false;
   /** Takes new writes and consistent reads. */
   admitting: boolean;
-  /** The last offset given to a write, and the last one that is durable. */
+  /** The last offset given to a write, and the last one that is durable: what a restart would find. */
   lastOffset: number;
   durableOffset: number;
   /** The epoch of the record at `lastOffset`, as far as it is known. */
@@ -45,7 +45,7 @@ export class Copy {
   /** Pairs that came from a source. */
   changes = 0;
   /** Records up to here may be trimmed, so nobody can follow from below. */
-  trimmedThrough = 0;
+  trimmedThrough: number;
   private inFlight = 0;
   /** Writes that are durable here, and wait for the members; by offset. */
   private readonly waiting: Waiting[] = [];
@@ -54,8 +54,9 @@ export class Copy {
   /** The writes of late by their ids. */
   readonly writeIds: WriteIds;
 
-  constructor(record: CopyRecord, options: { lastOffset: number; fetching: boolean; writeIds: WriteIds }) {
+  constructor(record: CopyRecord, options: { lastOffset: number; trimmedThrough: number; fetching: boolean; writeIds: WriteIds }) {
     this.writeIds = options.writeIds;
+    this.trimmedThrough = options.trimmedThrough;
     this.record = record;
     this.fetching = options.fetching;
     this.admitting = record.state === 'Active';
@@ -75,13 +76,35 @@ export class Copy {
     return ++this.lastOffset;
   }
 
-  /** `count` admitted writes up to `offset` are durable, or failed. */
-  settle(count: number, offset: number): void {
+  /** `count` admitted writes are durable up to `offset`, or failed: undefined. */
+  settle(count: number, offset: number | undefined): void {
     this.inFlight -= count;
-    // With nothing on its way, the offsets that failed writes had are decided too.
-    this.durableOffset = this.inFlight === 0 ? this.lastOffset : Math.max(this.durableOffset, offset);
+    this.durableOffset = Math.max(this.durableOffset, offset ?? 0);
+    if (this.inFlight === 0) this.giveBack();
     this.progress();
     this.notify();
+  }
+
+  /**
+   * With nothing on its way, the log ends where the disk has its end: offsets of writes that
+   * failed are given anew. They would be after a restart, and then nobody may count as
+   * having passed them.
+   */
+  private giveBack(): void {
+    if (this.lastOffset === this.durableOffset) return;
+    this.lastOffset = this.durableOffset;
+    // What is stored of these keys is that of a write before.
+    for (const [key, offset] of this.uncommitted) if (offset > this.lastOffset) this.uncommitted.set(key, this.lastOffset);
+  }
+
+  /** Every write admitted up to `offset` is committed, or failed. */
+  isDecided(offset: number): boolean {
+    return this.committedOffset >= Math.min(offset, this.lastOffset);
+  }
+
+  /** Every write admitted up to `offset` is on the disk here, or failed. */
+  isOnDisk(offset: number): boolean {
+    return this.durableOffset >= Math.min(offset, this.lastOffset);
   }
 
   /** Every record up to here is on every member. */

@@ -75,7 +75,7 @@ export class KeyValues {
    */
   async confirm(copy: Copy): Promise<void> {
     const { lastOffset } = copy;
-    const isSure = (): boolean => !copy.replication || (copy.committedOffset >= lastOffset && copy.replication.mayRead);
+    const isSure = (): boolean => !copy.replication || (copy.isDecided(lastOffset) && copy.replication.mayRead);
     if (isSure()) return;
     const patience = new AbortController();
     const cancel = this.clock.after(READ_PATIENCE_MS, () => {

@@ -512,13 +512,18 @@ export class KvRangeService implements RangeService {
     }
   }
 
-  /** What members do not confirm in time is answered as unknown: whoever serves next has it in the log, and commits it. */
+  /**
+   * Waits for the members too, also where no client does: what adopts a copy's keys has to find the same in all.
+   * What they do not confirm in time is answered as unknown: whoever serves next has it in the log, and commits it.
+   */
   async untilQuiet(copy: Copy): Promise<void> {
+    let isLate = false;
     const cancel = this.deps.clock.after(CONFIRM_PATIENCE_MS, () => {
+      isLate = true;
       copy.giveUp(new AppError('UNKNOWN', `R${copy.meta.id} stopped serving here before every copy had the write: whether it was applied is unknown`));
       copy.notify();
     });
-    await copy.until(() => copy.quiet);
+    await copy.until(() => copy.quiet && (isLate || copy.committedOffset >= copy.durableOffset));
     cancel();
   }
 

@@ -28,7 +28,7 @@ const QUIET_RECORDS = 1000;
 export async function* watchRange(deps: WatchDeps, request: WatchRequest, signal: AbortSignal | undefined): AsyncGenerator<WatchEvent, void, undefined> {
   const segments = segmentsOf(request);
   const copy = deps.data.servingSpan(request.span);
-  const starts = startingPoints(copy, request, segments, deps.storage);
+  const starts = startingPoints(copy, request, segments);
   const hold = deps.log.hold(copy);
   const bell = new Bell(copy, signal);
   try {
@@ -86,14 +86,14 @@ function changeOf({ key, value, contentType, epoch, offset }: LogRecord): Change
 }
 
 /** From where on in the log of this copy the watcher has everything still to be told. */
-function startingPoints(copy: Copy, { span, afterOffset }: WatchRequest, segments: readonly WatchSegment[] | undefined, storage: Storage): WatchSegment[] {
+function startingPoints(copy: Copy, { span, afterOffset }: WatchRequest, segments: readonly WatchSegment[] | undefined): WatchSegment[] {
   const range = copy.meta.id;
   if (!segments) {
     const offset = afterOffset ?? copy.committedOffset;
     if (offset > copy.lastOffset) throw new AppError('INVALID_ARGUMENT', `after_offset: ${offset} is beyond the end of the log of ${formatRange(copy.meta)}, ${copy.lastOffset}`);
-    return [reached(copy, { ...span, range, offset }, storage)];
+    return [reached(copy, { ...span, range, offset })];
   }
-  return segments.map((segment) => reached(copy, continued(copy, segment), storage));
+  return segments.map((segment) => reached(copy, continued(copy, segment)));
 }
 
 function segmentsOf({ span, token }: WatchRequest): WatchSegment[] | undefined {
@@ -114,12 +114,9 @@ function continued(copy: Copy, segment: WatchSegment): WatchSegment {
   return { ...segment, range: id, offset: copy.record.baseOffset };
 }
 
-function reached(copy: Copy, segment: WatchSegment, storage: Storage): WatchSegment {
+function reached(copy: Copy, segment: WatchSegment): WatchSegment {
   const { offset } = segment;
   if (offset < copy.record.baseOffset || offset < copy.trimmedThrough || offset > copy.lastOffset) throw trimmed(copy, offset);
-  const bounds = storage.logBounds(copy.meta.id);
-  const reaches = offset >= copy.committedOffset || (bounds !== undefined && bounds.first <= offset + 1);
-  if (!reaches) throw trimmed(copy, offset);
   return segment;
 }
 

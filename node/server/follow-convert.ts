@@ -1,9 +1,10 @@
 import { type Key, NO_KEY, keyFromBytes, keyToBytes } from '../../model/key.js';
 import { countFromWire, boundFromWire, epochFromWire, keyFromWire, rangeIdFromWire } from '../../proto/convert.js';
-import type { FollowRequest, FollowResponse, FollowStart as WireStart } from '../../proto/gen/kv/follow.js';
+import type { Basis as WireBasis, FollowRequest, FollowResponse, FollowStart as WireStart } from '../../proto/gen/kv/follow.js';
 import { AppError } from '../../runtime/errors.js';
 import type { FollowStart, ToFollower, ToSource } from '../follow/messages.js';
 import { pack, unpackRecords } from '../log/pack.js';
+import type { LogOrigin } from '../storage/copy-record.js';
 import { checkPacked } from '../storage/packed.js';
 
 /** The messages of kv.Follow, to and from what the two ends know. */
@@ -51,7 +52,20 @@ function startToWire({ range, follower, span, resumeAfter, snapshotFrom, fork, l
     snapshotUnfinished: snapshotFrom !== undefined,
     fork: BigInt(fork),
     log: log.map((part) => ({ epoch: BigInt(part.epoch), endOffset: BigInt(part.endOffset) })),
-    basis: basis.map((part) => ({ range: BigInt(part.range), offset: BigInt(part.offset), start: keyToBytes(part.span.start), end: keyToBytes(part.span.end) })),
+    basis: basis.map(({ span, ...part }) => basisToWire({ ...part, ...span })),
+  };
+}
+
+function basisToWire({ range, offset, start, end }: LogOrigin): WireBasis {
+  return { range: BigInt(range), offset: BigInt(offset), start: keyToBytes(start), end: keyToBytes(end) };
+}
+
+function basisFromWire(part: WireBasis, field: string): LogOrigin {
+  return {
+    range: rangeIdFromWire(part.range, `${field}.range`),
+    offset: countFromWire(part.offset, `${field}.offset`),
+    start: boundFromWire(part.start, `${field}.start`),
+    end: boundFromWire(part.end, `${field}.end`),
   };
 }
 
@@ -69,11 +83,10 @@ function startFromWire(start: WireStart): FollowStart {
     snapshotFrom: start.snapshotUnfinished ? keyFromBytes(start.snapshotFrom) : undefined,
     fork: epochFromWire(start.fork, 'start.fork'),
     log: start.log.map((part, i) => ({ epoch: epochFromWire(part.epoch, `start.log[${i}].epoch`), endOffset: countFromWire(part.endOffset, `start.log[${i}].end_offset`) })),
-    basis: start.basis.map((part, i) => ({
-      range: rangeIdFromWire(part.range, `start.basis[${i}].range`),
-      offset: countFromWire(part.offset, `start.basis[${i}].offset`),
-      span: { start: boundFromWire(part.start, `start.basis[${i}].start`), end: boundFromWire(part.end, `start.basis[${i}].end`) },
-    })),
+    basis: start.basis.map((part, i) => {
+      const { range, offset, ...span } = basisFromWire(part, `start.basis[${i}]`);
+      return { range, offset, span };
+    }),
   };
 }
 
@@ -93,6 +106,7 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
             cut: message.cutAt !== undefined,
             cutOffset: BigInt(message.cutAt ?? 0),
             logEpoch: BigInt(message.logEpoch),
+            origins: (message.origins ?? []).map(basisToWire),
           },
         },
       };
@@ -136,7 +150,7 @@ export function toFollowerWire(message: ToFollower): FollowResponse {
 export function toFollowerFromWire({ message }: FollowResponse): ToFollower {
   switch (message?.$case) {
     case 'begin': {
-      const { snapshot, snapshotFrom, offset, epoch, keys, knownForMs, cut, cutOffset, logEpoch } = message.begin;
+      const { snapshot, snapshotFrom, offset, epoch, keys, knownForMs, cut, cutOffset, logEpoch, origins } = message.begin;
       return {
         type: 'begin',
         snapshotFrom: snapshot ? keyFromBytes(snapshotFrom) : undefined,
@@ -146,6 +160,7 @@ export function toFollowerFromWire({ message }: FollowResponse): ToFollower {
         knownForMs: countFromWire(knownForMs, 'begin.known_for_ms'),
         cutAt: cut ? countFromWire(cutOffset, 'begin.cut_offset') : undefined,
         logEpoch: countFromWire(logEpoch, 'begin.log_epoch'),
+        origins: origins.map((part, i) => basisFromWire(part, `begin.origins[${i}]`)),
       };
     }
     case 'chunk': {

@@ -82,7 +82,7 @@ export class Comparison {
     for (let from: Key | undefined = meta.start; from !== undefined && this.open.length > 0; ) {
       this.check(signal);
       const { pairs, next }: ReturnType<Storage['scanPacked']> = storage.scanPacked({ start: from, end: meta.end }, { countMax: CHUNK_KEYS, bytesMax: CHUNK_BYTES });
-      const context = this.context();
+      const context = await this.contextOfWhatWasRead();
       const digest = digestOf(pairs);
       const span = { start: from, end: next ?? meta.end };
       const answers: DigestAnswer[] = [];
@@ -101,9 +101,15 @@ export class Comparison {
     this.check(signal);
   }
 
-  /** What followers are asked about: everything that may have been read here has an offset up to this. */
+  /** What followers are asked about. */
   context(): VerifyContext {
-    return { range: this.copy.meta.id, epoch: this.epoch, offset: this.copy.lastOffset };
+    return { range: this.copy.meta.id, epoch: this.epoch, offset: this.copy.durableOffset };
+  }
+
+  /** Everything that may have been read here until now has an offset up to that of the result. */
+  private async contextOfWhatWasRead(): Promise<VerifyContext> {
+    await this.untilDurable();
+    return this.context();
   }
 
   /** Throws when the copy is not the primary that it was. */
@@ -140,8 +146,7 @@ export class Comparison {
   private async look(keys: readonly Key[], signal: AbortSignal): Promise<{ key: Key; verdict: ReturnType<typeof judge>; wrong: Deviation[] }[]> {
     this.check(signal);
     const before = this.ownStates(keys);
-    const context = this.context();
-    await this.untilDurable();
+    const context = await this.contextOfWhatWasRead();
     const answers = new Map<NodeIdent, KeyState[]>();
     await this.ask(context, async ({ peer, member }) => {
       answers.set(member.node, await peer.states(context, keys, signal));
@@ -184,7 +189,7 @@ export class Comparison {
   private async untilDurable(): Promise<void> {
     const { copy } = this;
     const { lastOffset } = copy;
-    const done = await within(this.deps.clock, DISK_PATIENCE_MS, copy, () => copy.gone || !copy.admitting || copy.durableOffset >= lastOffset);
+    const done = await within(this.deps.clock, DISK_PATIENCE_MS, copy, () => copy.gone || !copy.admitting || copy.isOnDisk(lastOffset));
     if (!done) throw new AppError('UNAVAILABLE', 'writes wait for the disk too long to compare anything');
   }
 

@@ -194,7 +194,10 @@ export class Invariants {
     const { keyspace } = controller;
     const problem = coverageProblem(keyspace.leaves());
     if (problem !== undefined) return problem;
-    if (controller.runningOperations > 0) return `${controller.runningOperations} operations run`;
+    if (controller.runningOperations > 0) {
+      const waiting = [...keyspace.values()].flatMap(({ id }) => controller.waiting(id)?.because ?? []);
+      return `${controller.runningOperations} operations run: ${waiting.join('; ') || 'no reason is given'}`;
+    }
     for (const range of keyspace.values()) {
       if (range.state === 'Obsolete' && range.placements.length === 0) continue;
       const text = `${formatRange(range)} is ${range.state}: ${range.placements.map((p) => `${p.state}@${p.node}${p.failed === undefined ? '' : ` (${p.failed})`}`).join(' ')}`;

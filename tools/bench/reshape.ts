@@ -21,12 +21,13 @@ interface Timed {
 /** Operations on small ranges, and those that copy nothing on ranges of any size. */
 export async function reshape(bench: Bench): Promise<Figure[]> {
   const figures: Figure[] = [];
-  for (const keys of bench.quick ? [100, 100_000] : [100, 1_000_000]) figures.push(...(await inPlace(bench, keys)));
+  for (const keys of bench.quick ? [100, 100_000] : [100, 1_000_000]) figures.push(...(await inPlace(bench, keys, 1)));
+  figures.push(...(await inPlace(bench, SMALL, 3)));
   return [...(await moveSmall(bench)), ...figures];
 }
 
 async function moveSmall(bench: Bench): Promise<Figure[]> {
-  return withLoad(bench, SMALL, async (cluster, load) => {
+  return withLoad(bench, { keys: SMALL, nodes: 2, copies: 1 }, async (cluster, load) => {
     const moves: Timed[] = [];
     for (let i = 0; i < rounds(bench); i++) {
       const { range, owner } = await cluster.onlyRange();
@@ -40,28 +41,37 @@ async function moveSmall(bench: Bench): Promise<Figure[]> {
   });
 }
 
-async function inPlace(bench: Bench, keys: number): Promise<Figure[]> {
-  return withLoad(bench, keys, async (cluster, load) => {
+async function inPlace(bench: Bench, keys: number, copies: number): Promise<Figure[]> {
+  return withLoad(bench, { keys, nodes: Math.max(2, copies), copies }, async (cluster, load) => {
     const splits: Timed[] = [];
     const joins: Timed[] = [];
+    const what = `${keys} keys${copies > 1 ? `, ${copies} copies` : ''}`;
     for (let i = 0; i < rounds(bench); i++) {
+      await cluster.untilWhole();
       const { range, owner } = await cluster.onlyRange();
       const node = owner.ident;
       splits.push(await timed(bench, load, () => cluster.run({ kind: 'split', range: range.meta.id, boundary: keyFromText(middleKey(keys)), left: node, right: node })));
+      await cluster.untilWhole();
       const [left, right] = await cluster.ranges();
       if (!left || !right) throw new Error('a split left less than two ranges');
       joins.push(await timed(bench, load, () => cluster.run({ kind: 'join', left: left.meta.id, right: right.meta.id, node })));
     }
     return [
-      { what: `split in place, ${keys} keys`, value: median(splits.map(({ ms }) => ms)), unit: 'ms', aim: { is: 'under', value: 50 }, note: note(splits) },
-      { what: `join in place, ${keys} keys`, value: median(joins.map(({ ms }) => ms)), unit: 'ms', aim: { is: 'under', value: 50 }, note: note(joins) },
+      { what: `split in place, ${what}`, value: median(splits.map(({ ms }) => ms)), unit: 'ms', aim: { is: 'under', value: 50 }, note: note(splits) },
+      { what: `join in place, ${what}`, value: median(joins.map(({ ms }) => ms)), unit: 'ms', aim: { is: 'under', value: 50 }, note: note(joins) },
     ];
   });
 }
 
-async function withLoad(bench: Bench, keys: number, run: (cluster: Cluster, load: RunningLoad) => Promise<Figure[]>): Promise<Figure[]> {
+interface Setting {
+  readonly keys: number;
+  readonly nodes: number;
+  readonly copies: number;
+}
+
+async function withLoad(bench: Bench, { keys, nodes, copies }: Setting, run: (cluster: Cluster, load: RunningLoad) => Promise<Figure[]>): Promise<Figure[]> {
   const { root, clock, generator } = bench;
-  const cluster = await Cluster.start({ root, clock, nodes: 2 });
+  const cluster = await Cluster.start({ root, clock, nodes, copies });
   try {
     await fill(cluster.proxy.address, keys);
     const load = generator.start({ ...LOAD, address: cluster.proxy.address, keys });
