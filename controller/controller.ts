@@ -318,6 +318,12 @@ export class Controller {
           this.keeper.update((roster) => updates.avoided(roster, range, node, untilMs));
         }
       },
+      tookOver: () => {
+        this.keeper.askAll();
+      },
+      ask: (nodes) => {
+        for (const node of nodes) this.keeper.ask(node);
+      },
       news: (item) => {
         this.news.tell(item);
       },

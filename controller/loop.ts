@@ -14,8 +14,8 @@ import { type OperationListener, Operations, type RunningOperation } from './ope
 import { type Scope, reconcile } from './orchestrator/reconcile.js';
 import type { Adjustment, Plan, Refusal } from './orchestrator/request.js';
 import type { Avoidance, Decision, Tuning, WantedCommand, World } from './orchestrator/types.js';
-import type { RangeId } from '../model/range.js';
-import type { Roster } from './roster/roster.js';
+import type { NodeIdent, RangeId } from '../model/range.js';
+import { type Roster, isInformed } from './roster/roster.js';
 
 export interface Starter extends OperationListener {
   /** The operation is accepted and on disk; its steps follow. */
@@ -64,6 +64,10 @@ export interface LoopOptions {
   /** Nothing is wanted any more. */
   readonly stopSending: () => void;
   readonly avoid: (avoidances: readonly Avoidance[]) => void;
+  /** A keyspace was read that another controller may have written, by what it had heard. */
+  readonly tookOver: () => void;
+  /** Nodes that are to be asked for their report now; what waits for it is looked at again then. */
+  readonly ask: (nodes: readonly NodeIdent[]) => void;
   /** For those who follow what happens. */
   readonly news: (item: NewsItem) => void;
   /** A pass looked at these, and its commands are out. */
@@ -201,7 +205,7 @@ export class Loop {
 
   private get hasWork(): boolean {
     if (this.closed) return false;
-    return this.mustReload || (this.leading && (!this.agenda.isEmpty || this.requests.length > 0 || this.orders.length > 0));
+    return this.mustReload || (this.leading && (!this.agenda.isEmpty || (this.isAsked && this.isInformed)));
   }
 
   private async runPasses(): Promise<void> {
@@ -244,7 +248,9 @@ export class Loop {
     if (this.leading && loaded.size === 0) await this.makeFirstRange(loaded);
     this.current = loaded;
     this.lastReadMs = beganMs;
+    const tookOver = !this.isOwn && leading && this.leading;
     this.isOwn = leading && this.leading;
+    if (tookOver) this.options.tookOver();
     if (this.lastComplaint !== '') this.options.logger.info('the keyspace can be read and written again', { ranges: loaded.size });
     this.lastComplaint = '';
     if (this.leading) this.agenda.addAll();
@@ -290,6 +296,7 @@ export class Loop {
       return;
     }
     avoid(decision.avoid);
+    this.options.ask(decision.ask);
     want(decision.commands, decision.looked, decidedOn);
     if (decision.wakeAtMs !== undefined) this.wakeAt(decision.wakeAtMs);
     this.agenda.add(decision.again);
@@ -299,12 +306,21 @@ export class Loop {
 
   /**
    * What is asked for is judged by a world that is decided on: who saw that a range serves must not be told that it is
-   * still being moved, only because nobody has looked since, as in a leader's first pass. Put off by one pass at most.
+   * still being moved, only because nobody has looked since, as in a leader's first pass. Put off by one pass at most
+   * from when the nodes were heard.
    */
   private listens(): boolean {
-    const isAsked = this.requests.length + this.orders.length > 0;
-    this.hasPutOff = isAsked && !this.hasPutOff && !this.agenda.isEmpty;
-    return isAsked && !this.hasPutOff;
+    const mayListen = this.isAsked && this.isInformed;
+    this.hasPutOff = mayListen && !this.hasPutOff && !this.agenda.isEmpty;
+    return mayListen && !this.hasPutOff;
+  }
+
+  private get isAsked(): boolean {
+    return this.requests.length + this.orders.length > 0;
+  }
+
+  private get isInformed(): boolean {
+    return isInformed(this.options.roster());
   }
 
   private world(roster: Roster): World {
@@ -386,6 +402,7 @@ export class Loop {
     this.mustReload = true;
     this.options.stopSending();
     if (error.code === 'ABORTED') {
+      this.isOwn = false;
       this.options.logger.warn('another controller changed the keyspace; reading it again', { error: messageOf(error) });
       this.operations.failAll(new AppError('UNAVAILABLE', 'another controller took over; the operation may still go on there'));
     } else {

@@ -27,6 +27,7 @@ export class Draft implements KeyspaceView {
   private readonly repairs = new Set<RangeId>();
   private wakeAtMs: number | undefined;
   private readonly again: RangeId[] = [];
+  private readonly asked = new Set<NodeIdent>();
 
   constructor(readonly world: World) {}
 
@@ -140,6 +141,18 @@ export class Draft implements KeyspaceView {
 
   // --- what else a pass says -----------------------------------------------------
 
+  /**
+   * Whether the node has answered what it was asked at that moment or later, and so was well then. One that did
+   * not is asked: what fails together is not noticed at once of all, and a decision by which nothing but this node
+   * counts any more must not be made by a word from before.
+   */
+  answeredSince(node: NodeIdent, ms: number): boolean {
+    const seen = this.world.roster.nodes.get(node);
+    if (seen && seen.askedMs >= ms) return true;
+    this.asked.add(node);
+    return false;
+  }
+
   command(command: WantedCommand): void {
     this.commands.push(command);
   }
@@ -199,6 +212,7 @@ export class Draft implements KeyspaceView {
       notices: this.notices,
       wakeAtMs: this.wakeAtMs,
       again: this.again,
+      ask: [...this.asked],
     };
   }
 }

@@ -5,7 +5,7 @@ import type { Draft } from './draft.js';
 import { bumpTogether } from './epochs.js';
 import { isOfFork } from './members.js';
 import { failure } from './orders.js';
-import { type Sight, isActive, look } from './sight.js';
+import { type Sight, goneSinceMs, isActive, look } from './sight.js';
 
 /**
  * Fail-over: the primary is lost, so the copy in sync with the longest log takes its
@@ -22,7 +22,7 @@ export function failOver(draft: Draft, id: RangeId): void {
     goOnWithoutParents(draft, range);
     return;
   }
-  const successor = findSuccessor(draft, range, loss.lost);
+  const successor = findSuccessor(draft, range, loss);
   if (!successor) return;
   const before = primaryOf(range);
   const insync = range.insync.filter((i) => i === successor.index || (i !== loss.lost.index && !isGone(draft, range, i)));
@@ -46,13 +46,16 @@ export function failOver(draft: Draft, id: RangeId): void {
  */
 function goOnWithoutParents(draft: Draft, child: RangeRecord): void {
   const primary = primaryOf(child);
-  if (child.since === 0 || !primary || primary.promote || isActive(look(draft.world.roster, child, primary))) return;
-  const because = child.parents.map((id) => whyHolderLost(draft, id, primary)).find((reason) => reason !== undefined);
+  // One whose members follow it was active, and one without members is as long as nothing else was heard of it.
+  const mayHaveServed = child.since === 0 && child.insync.length > 1;
+  if (mayHaveServed || !primary || primary.promote || isActive(look(draft.world.roster, child, primary))) return;
+  const loss = child.parents.map((id) => findHolderLoss(draft, id, primary)).find((found) => found !== undefined);
+  if (!loss) return;
   const successor = [primary, ...others(child, primary)].find((placement) => {
     const report = followerReport(draft, child, placement);
-    return report !== undefined && canTakeOver(placement, report) && isMadeFromMembers(draft, child, placement);
+    return report !== undefined && canTakeOver(placement, report) && isMadeFromMembers(draft, child, placement) && draft.answeredSince(placement.node, loss.sinceMs);
   });
-  if (because === undefined || !successor) return;
+  if (!successor) return;
   bumpTogether(draft, child.id);
   const { epoch } = draft.range(child.id);
   if (successor !== primary) {
@@ -63,15 +66,15 @@ function goOnWithoutParents(draft: Draft, child: RangeRecord): void {
   draft.decide({ ...withPrimary(draft.range(child.id), successor.index, insync), fork: epoch });
   draft.mark(child.id, successor.index, { promote: true, failed: undefined, outdated: false });
   passByParents(draft, child);
-  draft.notice(child.id, `R${child.id} goes on from the copy on ${successor.node}: ${because}`);
+  draft.notice(child.id, `R${child.id} goes on from the copy on ${successor.node}: ${loss.because}`);
 }
 
-function whyHolderLost(draft: Draft, parent: RangeId, child: PlacementRecord): string | undefined {
+function findHolderLoss(draft: Draft, parent: RangeId, child: PlacementRecord): Loss | undefined {
   const range = draft.get(parent);
   const holder = range?.state === 'Subsuming' ? placementAt(range, range.holder) : undefined;
   if (!range || !holder || holder.node === child.node) return undefined;
   const sight = look(draft.world.roster, range, holder);
-  return sight.kind === 'gone' ? sight.because : undefined;
+  return sight.kind === 'gone' ? { lost: holder, because: sight.because, sinceMs: goneSinceMs(draft.world, range, holder) ?? 0 } : undefined;
 }
 
 /** A child's copy makes the write token, so what is left of it with the parents counts for nothing. */
@@ -95,6 +98,8 @@ export function finishPromotion(draft: Draft, id: RangeId): void {
 interface Loss {
   readonly lost: PlacementRecord;
   readonly because: string;
+  /** When it was noticed that the node is gone; 0 when it is there. */
+  readonly sinceMs: number;
 }
 
 /** The copy that keeps the range from being active, when that copy is lost. */
@@ -102,13 +107,13 @@ export function findLoss(draft: Draft, range: RangeRecord): Loss | undefined {
   const primary = primaryOf(range);
   if (!range.established || !primary || range.insync.length < 2) return undefined;
   const because = whyLost(draft, range, primary);
-  if (because !== undefined) return { lost: primary, because };
+  if (because !== undefined) return { lost: primary, because, sinceMs: goneSinceMs(draft.world, range, primary) ?? 0 };
   // The one that it takes over from has the token, as long as it has not.
   const giver = placementAt(range, primary.relieves);
   const sight = look(draft.world.roster, range, primary);
   if (!giver || isActive(sight) || (sight.kind === 'here' && sight.report?.serving === true)) return undefined;
   const why = whyLost(draft, range, giver);
-  return why === undefined ? undefined : { lost: giver, because: why };
+  return why === undefined ? undefined : { lost: giver, because: why, sinceMs: goneSinceMs(draft.world, range, giver) ?? 0 };
 }
 
 function whyLost(draft: Draft, range: RangeRecord, placement: PlacementRecord): string | undefined {
@@ -156,11 +161,12 @@ function followerReport(draft: Draft, range: RangeRecord, placement: PlacementRe
 }
 
 /** The copy in sync with the longest log. */
-function findSuccessor(draft: Draft, range: RangeRecord, lost: PlacementRecord): PlacementRecord | undefined {
+function findSuccessor(draft: Draft, range: RangeRecord, { lost, sinceMs }: Loss): PlacementRecord | undefined {
   let best: { placement: PlacementRecord; report: RemoteRange } | undefined;
   for (const placement of others(range, lost)) {
     const report = followerReport(draft, range, placement);
     if (!report || !canTakeOver(placement, report) || !hasItAll(draft, range, placement, report)) continue;
+    if (!draft.answeredSince(placement.node, sinceMs)) continue;
     if (!best || isLonger(report, best.report)) best = { placement, report };
   }
   return best?.placement;

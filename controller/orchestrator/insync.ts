@@ -3,7 +3,7 @@ import type { FollowerInfo } from '../../model/report.js';
 import { type PlacementRecord, type RangeRecord, isInSync, isWanted, placementAt, primaryOf } from '../keyspace/record.js';
 import type { Draft } from './draft.js';
 import { bumpTogether } from './epochs.js';
-import { type Sight, look } from './sight.js';
+import { type Sight, goneSinceMs, look } from './sight.js';
 
 /*
  * Who is in sync. The primary begins to wait for a copy that has caught up, and says
@@ -40,6 +40,12 @@ function isWaitedForInVain(draft: Draft, range: RangeRecord, primary: Sight): bo
   return strangers.some(({ silentMs }) => silentMs > draft.world.tuning.followerTimeoutMs);
 }
 
+/** The primary was well after the copy's node was gone: who is taken out is not the last one that has everything. */
+export function mayPassBy(draft: Draft, range: RangeRecord, placement: PlacementRecord): boolean {
+  const primary = primaryOf(range);
+  return primary !== undefined && draft.answeredSince(primary.node, goneSinceMs(draft.world, range, placement) ?? 0);
+}
+
 /** The primary is active, and acts by the newest decision. */
 export function isToldOf(range: RangeRecord, sight: Sight): boolean {
   return sight.kind === 'here' && sight.reachable && sight.state === 'Active' && sight.report?.replica?.configEpoch === range.epoch;
@@ -56,7 +62,7 @@ function whyLeaves(draft: Draft, range: RangeRecord, index: number, primary: Sig
   const placement = placementAt(range, index);
   if (!placement) return 'it is gone';
   const sight = look(draft.world.roster, range, placement);
-  if (sight.kind === 'gone') return sight.because;
+  if (sight.kind === 'gone') return mayPassBy(draft, range, placement) ? sight.because : undefined;
   if (sight.kind === 'here' && sight.reachable) {
     if (sight.state === 'NotFound' || sight.state === 'Dropping') return `${placement.node} no longer has it`;
     if (sight.report?.replica?.damaged === true) return `the copy on ${placement.node} is damaged`;

@@ -17,11 +17,17 @@ function observePlacement(draft: Draft, id: RangeId, index: number): void {
     const sight = look(draft.world.roster, range, placement);
     const next = nextState(range, placement, sight);
     if (next === placement.state) return;
+    if (next === 'Active') overtake(draft, range);
     draft.become(id, index, next, 'seen');
     if (placement.incarnation === undefined && sight.kind === 'here' && sight.node.incarnation !== undefined) {
       draft.mark(id, index, { incarnation: sight.node.incarnation });
     }
   }
+}
+
+/** Who served before stopped before another could serve, whether that was seen or not. */
+function overtake(draft: Draft, range: RangeRecord): void {
+  for (const { index, state } of range.placements) if (state === 'Active') draft.become(range.id, index, 'Inactive', 'seen');
 }
 
 /** One legal step towards what was seen. */

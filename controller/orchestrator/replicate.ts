@@ -2,11 +2,11 @@ import type { RangeId } from '../../model/range.js';
 import { type PlacementRecord, type RangeRecord, freeIndex, isInSync, isWanted, newPlacement, placementAt, placementOn } from '../keyspace/record.js';
 import { type Choice, chooseIn, isDraining, mayTakeMore, zonesOf } from './choose.js';
 import type { Draft } from './draft.js';
+import { mayPassBy } from './insync.js';
 import { isReplicated } from './members.js';
 import { isServed, prepareFailure } from './orders.js';
-import { isStranger, look } from './sight.js';
+import { goneSinceMs, isStranger, look } from './sight.js';
 import { isOfAdoptedStore, staticCopyOn } from './static.js';
-import type { World } from './types.js';
 
 /**
  * How many copies there are, and where. A copy that is missing is made anew, a few of
@@ -35,7 +35,7 @@ function isDestination(range: RangeRecord, placement: PlacementRecord): boolean 
 function giveUpUseless(draft: Draft, id: RangeId, placement: PlacementRecord): void {
   const range = draft.range(id);
   const because = whyUseless(draft, range, placement);
-  if (because === undefined) return;
+  if (because === undefined || (isInSync(range, placement) && !mayPassBy(draft, range, placement))) return;
   if (placement.state === 'Pending') draft.avoid(id, placement.node);
   else draft.notice(id, `R${id} is to have a new copy: ${because}`);
   dropCopy(draft, id, placement);
@@ -113,19 +113,13 @@ function chooseFollower(draft: Draft, range: RangeRecord): Choice {
 
 /** It is there, or not away for so long that another is to take its place. */
 function keepsItsPlace(draft: Draft, range: RangeRecord, placement: PlacementRecord): boolean {
-  const sinceMs = awaySinceMs(draft.world, range, placement);
+  const sinceMs = goneSinceMs(draft.world, range, placement);
   if (sinceMs === undefined) return true;
   const untilMs = sinceMs + draft.world.tuning.nodeGraceMs;
   if (untilMs <= draft.world.nowMs) return false;
   draft.lookAgainAt(untilMs);
   draft.wait(range.id, `${placement.node} is away, and keeps its place for ${Math.ceil((untilMs - draft.world.nowMs) / 1000)} s`);
   return true;
-}
-
-/** Since when its node is gone, as far as this controller knows; undefined while it is not. */
-export function awaySinceMs(world: World, range: RangeRecord, placement: PlacementRecord): number | undefined {
-  if (look(world.roster, range, placement).kind !== 'gone') return undefined;
-  return world.roster.nodes.get(placement.node)?.link.sinceMs ?? world.roster.settledMs;
 }
 
 function copies(count: number): string {

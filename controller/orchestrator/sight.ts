@@ -1,7 +1,8 @@
 import type { NodeIdent } from '../../model/range.js';
 import type { RemoteState } from '../../model/states.js';
 import type { PlacementRecord, RangeRecord } from '../keyspace/record.js';
-import type { RemoteRange, Roster, RosterNode } from '../roster/roster.js';
+import { type RemoteRange, type Roster, type RosterNode, isTrusted } from '../roster/roster.js';
+import type { World } from './types.js';
 
 /** What can be seen of one placement. */
 export type Sight =
@@ -21,6 +22,7 @@ export function look(roster: Roster, range: RangeRecord, placement: PlacementRec
   const node = roster.nodes.get(placement.node);
   if (!node) return absent(roster, placement.node);
   if (node.link.state === 'lost') return { kind: 'gone', because: `${node.ident} is gone: ${node.link.why}` };
+  if (!isTrusted(roster, node)) return { kind: 'unknown', because: `${node.ident} has not been heard from yet` };
   if (isStranger(node, placement)) {
     return { kind: 'gone', because: `${node.ident} came back with another disk, without what it held` };
   }
@@ -33,6 +35,12 @@ function absent(roster: Roster, ident: NodeIdent): Sight {
   return roster.settled
     ? { kind: 'gone', because: `${ident} is gone: it is not registered` }
     : { kind: 'unknown', because: `${ident} has not been seen yet` };
+}
+
+/** Since when its node, or the disk that it was on, is gone, as far as this controller knows; undefined while it is not. */
+export function goneSinceMs({ roster }: Pick<World, 'roster'>, range: RangeRecord, placement: PlacementRecord): number | undefined {
+  if (look(roster, range, placement).kind !== 'gone') return undefined;
+  return roster.nodes.get(placement.node)?.link.sinceMs ?? roster.settledMs;
 }
 
 /** A node that lost its disk holds nothing of what its namesake did. */

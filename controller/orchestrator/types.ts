@@ -111,6 +111,8 @@ export interface Decision {
   readonly notices: readonly Notice[];
   /** When to look again although nothing may have happened by then. */
   readonly wakeAtMs: number | undefined;
+  /** Nodes whose word is too old to decide by: to be asked now. */
+  readonly ask: readonly NodeIdent[];
   /** Ranges that were changed after they were looked at: to be looked at in the next pass. */
   readonly again: readonly RangeId[];
 }

@@ -34,6 +34,8 @@ export interface KeeperOptions {
 export class RosterKeeper {
   private current: Roster = EMPTY_ROSTER;
   private readonly links = new Map<NodeIdent, NodeLink>();
+  /** Nodes whose answer some decision waits for, whatever it says, and from when on it is to be asked for. */
+  private readonly awaited = new Map<NodeIdent, number>();
   private subscription: Subscription | undefined;
   private startedMs = 0;
 
@@ -63,6 +65,18 @@ export class RosterKeeper {
   /** Asks a node for its report now, as for the progress of a copy. */
   refresh(node: NodeIdent): void {
     this.links.get(node)?.poll();
+  }
+
+  /** The same, for a decision that waits for it. */
+  ask(node: NodeIdent): void {
+    this.awaited.set(node, this.options.clock.now());
+    this.refresh(node);
+  }
+
+  /** A keyspace was read that others may have written: nothing that was heard until now counts beside it. */
+  askAll(): void {
+    this.update((roster) => updates.distrusted(roster, this.options.clock.now()));
+    for (const ident of this.links.keys()) this.ask(ident);
   }
 
   /** Takes in what somebody else saw, who tells of it too. */
@@ -130,6 +144,7 @@ export class RosterKeeper {
   private hangUp(ident: NodeIdent): void {
     this.links.get(ident)?.close();
     this.links.delete(ident);
+    this.awaited.delete(ident);
   }
 
   // --- reports ---------------------------------------------------------------------
@@ -165,9 +180,18 @@ export class RosterKeeper {
     if (!after) return;
     this.current = next;
     const isNew = before?.link.state !== 'live' || before.incarnation !== after.incarnation || before.wantDrain !== after.wantDrain;
-    if (isNew) this.options.nodeChanged(ident);
+    if (this.isAnswer(ident, askedMs) || isNew) this.options.nodeChanged(ident);
     const changed = differing(before?.ranges, after.ranges, this.options.followerTimeoutMs);
     if (changed.length > 0) this.options.rangesChanged(ident, changed);
+  }
+
+  /** What some decision waits for is here. An answer that was on its way already when it was asked for is none. */
+  private isAnswer(ident: NodeIdent, askedMs: number): boolean {
+    const awaitedMs = this.awaited.get(ident);
+    if (awaitedMs === undefined) return false;
+    if (askedMs < awaitedMs) this.refresh(ident);
+    else this.awaited.delete(ident);
+    return askedMs >= awaitedMs;
   }
 
   private pushed(ident: NodeIdent, event: RangesEvent): void {

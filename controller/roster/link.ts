@@ -75,10 +75,16 @@ export class NodeLink {
     this.polling = false;
     if (this.closed) return;
     then();
+    // Whoever heard it asked once more.
+    if (this.isPolling()) return;
     const pauseMs = this.pollFailures === 0 ? this.options.pollMs : backoffMs(this.pollFailures);
     this.cancelPoll = this.options.clock.after(pauseMs, () => {
       this.poll();
     });
+  }
+
+  private isPolling(): boolean {
+    return this.polling;
   }
 
   private follow(): void {

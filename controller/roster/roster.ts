@@ -34,6 +34,8 @@ export interface RosterNode {
   /** Discovery lists it. */
   readonly discovered: boolean;
   readonly link: Link;
+  /** When it was asked what it answered last: then at the earliest it was well. */
+  readonly askedMs: number;
   readonly wantDrain: boolean;
   readonly ranges: ReadonlyMap<RangeId, RemoteRange>;
 }
@@ -61,6 +63,8 @@ export interface Roster {
   readonly settled: boolean;
   /** Since when that is so. */
   readonly settledMs: number;
+  /** What a node was asked before counts for nothing: the keyspace that it would be compared with is newer. */
+  readonly trustedFromMs: number;
 }
 
 export const EMPTY_ROSTER: Roster = {
@@ -69,6 +73,7 @@ export const EMPTY_ROSTER: Roster = {
   avoidedUntilMs: new Map(),
   settled: false,
   settledMs: 0,
+  trustedFromMs: 0,
 };
 
 /** A range has at most one copy on a node, so this names a copy. */
@@ -82,4 +87,14 @@ export function attemptOf(roster: Roster, range: RangeId, node: NodeIdent): Atte
 
 export function isReachable(node: RosterNode): boolean {
   return node.link.state === 'live';
+}
+
+/** What it said last is news to the keyspace. */
+export function isTrusted(roster: Roster, node: RosterNode): boolean {
+  return node.askedMs >= roster.trustedFromMs;
+}
+
+/** Whether every node that answers has done so since. One that does not is found to be silent soon. */
+export function isInformed(roster: Roster): boolean {
+  return [...roster.nodes.values()].every((node) => !isReachable(node) || isTrusted(roster, node));
 }

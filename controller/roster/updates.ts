@@ -39,6 +39,7 @@ export function discovered(roster: Roster, seen: Seen, nowMs: number): Roster {
     zone: seen.zone,
     discovered: true,
     link: moved || known.link.state === 'lost' ? { state: 'connecting', sinceMs: nowMs } : known.link,
+    askedMs: sameDisk ? known.askedMs : 0,
     wantDrain: known?.wantDrain ?? false,
     ranges: sameDisk ? known.ranges : new Map(),
   });
@@ -76,6 +77,11 @@ export function settled(roster: Roster, nowMs = 0): Roster {
   return roster.settled ? roster : { ...roster, settled: true, settledMs: nowMs };
 }
 
+/** The keyspace that was read now may be newer than all that was heard: another controller wrote it, by what it heard. */
+export function distrusted(roster: Roster, nowMs: number): Roster {
+  return { ...roster, trustedFromMs: nowMs };
+}
+
 export interface NodeInfo {
   readonly ranges: readonly RangeInfo[];
   readonly wantDrain: boolean;
@@ -103,7 +109,7 @@ export function reported(roster: Roster, ident: NodeIdent, info: NodeInfo, asked
     else next = countSilentFailure(next, ident, known, { ...known, state: 'NotFound' }, nowMs);
   }
   const link = node.link.state === 'live' ? node.link : { state: 'live' as const, sinceMs: nowMs };
-  return withNode(next, { ...node, incarnation, link, wantDrain: info.wantDrain, ranges });
+  return withNode(next, { ...node, incarnation, link, askedMs: Math.max(askedMs, node.askedMs), wantDrain: info.wantDrain, ranges });
 }
 
 /** One range's report, pushed by the node or given in an answer. */

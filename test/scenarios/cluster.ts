@@ -17,6 +17,7 @@ import { Invariants } from './invariants.js';
 const TIMEOUT_MS = 1000;
 const SLOW_MS = 3000;
 const GONE_AFTER_MS = 4000;
+const UNHEARD_MS = 1_000;
 const SETTLE_MS = 4000;
 
 interface Flight {
@@ -137,6 +138,20 @@ export class Cluster {
   kill(ident: NodeIdent): void {
     const node = this.node(ident);
     node.crash();
+    this.noteSilence(node);
+  }
+
+  /** As a machine does that loses its power: no connection ends, so it is noticed late. */
+  killUnheard(ident: NodeIdent): void {
+    const node = this.node(ident);
+    node.crash();
+    this.at(this.nowMs + UNHEARD_MS, () => {
+      if (!node.up) this.noteSilence(node);
+    });
+  }
+
+  private noteSilence(node: FakeNode): void {
+    const { ident } = node;
     this.lookWhenLost();
     this.roster = updates.silent(this.roster, ident, 'the connection broke', this.nowMs);
     this.at(this.nowMs + GONE_AFTER_MS, () => {
@@ -318,7 +333,9 @@ export class Cluster {
     this.problems = decision.problems;
     this.wakeAtMs = decision.wakeAtMs;
     this.want(decision.commands);
-    return decision.groups.length > 0;
+    const answers = decision.ask.map((ident) => this.node(ident)).filter((node) => node.up && !node.frozen);
+    for (const node of answers) this.report(node);
+    return decision.groups.length > 0 || answers.length > 0;
   }
 
   private isKnown(copy: string): boolean {

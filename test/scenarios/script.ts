@@ -36,6 +36,7 @@ import { FAULT_KINDS } from './faults.js';
  *   > 5201 refuses Activate      faults.ts has the kinds; `of R2` and `2 times` limit them
  *   > 5201 heals                 no faults any more
  *   > 5201 dies, freezes, returns, returns empty, drains, undrains
+ *   > 5201 dies unheard          with its machine: nobody notices for a second
  *   > 5201 returns as 5209       with its disk under another name
  *   > 5201 hears late            what was delayed on the way to it arrives
  *   > 5201 lags, catches up      its copies fetch nothing from those they follow, or do again
@@ -264,6 +265,9 @@ class Player {
         return;
       case 'dies':
         this.cluster.kill(ident);
+        return;
+      case 'dies unheard':
+        this.cluster.killUnheard(ident);
         return;
       case 'freezes':
         this.cluster.freeze(ident);
