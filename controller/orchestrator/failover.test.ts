@@ -30,6 +30,7 @@ function world(says: Readonly<Record<string, Partial<ReplicaInfo>>>, happens: (r
   return { ...built, tuning: { ...built.tuning, replicas: 3 } };
 }
 
+const reportOf = (roster: Roster, node: string): updates.NodeInfo => ({ ranges: [...(roster.nodes.get(node)?.ranges.values() ?? [])], wantDrain: false, incarnation: node });
 const dead = (roster: Roster): Roster => updates.lost(roster, '5200', 'killed', 0);
 const silent = (roster: Roster): Roster => updates.silent(roster, '5200', 'it does not answer', 900);
 
@@ -41,6 +42,23 @@ describe('fail-over', () => {
   it('is to the copy in sync with the longest log', () => {
     expect(notices(world({ 5202: { lastOffset: 9 } }, dead))).toEqual(['R1 fails over from 5200 to 5202: 5200 is gone: killed']);
     expect(notices(world({ 5201: { logEpoch: 2 }, 5202: { lastOffset: 9 } }, dead))).toEqual(['R1 fails over from 5200 to 5201: 5200 is gone: killed']);
+  });
+
+  it('is to one that has answered since the loss was noticed, and others are asked', () => {
+    const late = (roster: Roster): Roster => updates.lost(roster, '5200', 'killed', 50);
+    const answering = (node: string) => (roster: Roster): Roster => updates.reported(roster, node, reportOf(roster, node), 50, 51);
+    const silence = world({ 5202: { lastOffset: 9 } }, late);
+    expect(notices(silence)).toEqual([]);
+    expect(reconcile(silence).ask).toEqual(['5201', '5202']);
+    expect(notices(world({ 5202: { lastOffset: 9 } }, (roster) => answering('5201')(late(roster))))).toEqual(['R1 fails over from 5200 to 5201: 5200 is gone: killed']);
+  });
+
+  it('takes no follower out by the word of a primary from before that was gone', () => {
+    const late = (roster: Roster): Roster => updates.lost(roster, '5202', 'killed', 50);
+    const silence = world({}, late);
+    expect(reconcile(silence).ask).toEqual(['5200']);
+    expect(lines(reconcile(silence))).not.toContain('R1 P2@5202: InSync -> Learner');
+    expect(lines(reconcile(world({}, (roster) => updates.reported(late(roster), '5200', reportOf(roster, '5200'), 50, 51))))).toContain('R1 P2@5202: InSync -> Learner');
   });
 
   it('is never to one that is damaged, not whole, or not in sync', () => {

@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { EVERYTHING } from '../../model/interval.js';
 import { NO_LOAD, type RangeInfo } from '../../model/report.js';
 import type { RemoteState } from '../../model/states.js';
-import { EMPTY_ROSTER, type Roster, attemptOf } from './roster.js';
+import { newPlacement, newRange } from '../keyspace/record.js';
+import { look } from '../orchestrator/sight.js';
+import { EMPTY_ROSTER, type Roster, attemptOf, isInformed } from './roster.js';
 import * as updates from './updates.js';
 
 const meta = { id: 1, ...EVERYTHING };
@@ -44,6 +46,32 @@ describe('links', () => {
   it('nothing changes when nothing was news', () => {
     expect(updates.discovered(live, seen, 9)).toBe(live);
     expect(updates.silent(EMPTY_ROSTER, '5200', 'broken', 9)).toBe(EMPTY_ROSTER);
+  });
+});
+
+describe('a keyspace that others wrote', () => {
+  const placement = newPlacement(0, '5200', { state: 'Active', incarnation: 'x' });
+  const range = newRange(meta, { placements: [placement], primary: 0 });
+
+  it('is compared with nothing that was heard, or was being asked, before it was read', () => {
+    const read = updates.distrusted(report(live, ['Inactive'], 5, 6), 10);
+    expect(look(read, range, placement).kind).toBe('unknown');
+    expect(look(report(read, ['Inactive'], 9, 12), range, placement).kind).toBe('unknown');
+    expect(look(report(read, ['Active'], 10, 12), range, placement)).toMatchObject({ kind: 'here', state: 'Active' });
+  });
+
+  it('does not make a stranger of a node whose new disk was not heard of yet', () => {
+    const other = { ...placement, incarnation: 'y' };
+    expect(look(live, range, other).kind).toBe('gone');
+    expect(look(updates.distrusted(live, 10), range, other).kind).toBe('unknown');
+  });
+
+  it('waits for no node that does not answer', () => {
+    const read = updates.distrusted(live, 10);
+    expect(isInformed(read)).toBe(false);
+    expect(isInformed(updates.silent(read, '5200', 'it does not answer', 11))).toBe(true);
+    expect(isInformed(report(read, [], 10, 11))).toBe(true);
+    expect(look(updates.lost(read, '5200', 'it does not answer', 11), range, placement).kind).toBe('gone');
   });
 });
 

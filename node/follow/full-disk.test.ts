@@ -110,6 +110,19 @@ describe('a disk that is full for a while', () => {
     expect(cluster.node('C').copies.get(1)?.isWhole).toBe(true);
   });
 
+  it('begins anew with a snapshot whose end could not be noted', async () => {
+    await following();
+    await put(cluster.node('A'), 'k', '1');
+    const c = cluster.start('C');
+    const disk = cluster.node('C').sources.storage as FullDisk;
+    let refusals = 1;
+    // A copy that is being made is not on the disk yet, so its record changes with a commit of nothing.
+    disk.isTooMuch = ({ copies, pairs, trims }) => copies?.length === 0 && !pairs && !trims && refusals-- > 0;
+    expect(await command(c, { command: 'Prepare', meta: whole, epoch: 2, parents: [at(whole, 'A')], initial: false })).toMatchObject({ state: 'Inactive' });
+    expect(refusals).toBeLessThan(1);
+    await expect.poll(() => c.copies.get(1)?.isWhole).toBe(true);
+  });
+
   it('does not make a member begin anew, which none may', async () => {
     const { disk } = await following();
     const [a, b] = [cluster.node('A'), cluster.node('B')];

@@ -304,11 +304,11 @@ export class Link {
         const from = this.snapshotFrom;
         assert(from !== undefined, 'a chunk comes within a snapshot');
         this.snapshotFrom = message.next;
-        if (message.next === undefined) this.consistentAt = message.endOffset;
         await this.pipeline(commits, this.deps.sink.chunk(this, { start: from, end: message.next ?? this.span.end }, message.pairs));
         if (message.next === undefined) {
-          // Only what all chunks are in is whole.
+          // Only what all chunks are in is whole, and only what is noted as that may be gone on with.
           await drain(commits);
+          this.consistentAt = message.endOffset;
           await this.pipeline(commits, this.deps.sink.wholeAt(this, message.endOffset), () => {
             this.acknowledgeSnapshot(connection);
           });
