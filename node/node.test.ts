@@ -149,6 +149,20 @@ describe('a move', () => {
     expect([get(b, key(0)), get(b, key(1)), get(b, key(2)), get(b, key(3))]).toEqual(['while cut', 'while cut', undefined, 'v3']);
   });
 
+  it('does not take half a snapshot for a whole one when the source comes back without its disk', async () => {
+    const cluster = newCluster({ limits: { patience: { fetchMs: 500, handOverMs: 500 } } });
+    await fill(await place(cluster, 'A'));
+    const b = cluster.start('B');
+    const preparing = prepare(b, whole, 2, [at(whole, 'A')]);
+    const copied = (): number => b.rangelet.rangeInfo(1)?.progress?.keys ?? 0;
+    while (copied() === 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(copied()).toBeLessThan(COUNT);
+    cluster.kill('A');
+    cluster.loseDisk('A');
+    cluster.start('A');
+    expect(await preparing).toMatchObject({ state: 'NotFound', lastError: 'range 1 is not on this node' });
+  });
+
   it('is taken back at once while the source still holds the right to write', async () => {
     const cluster = newCluster();
     const a = await place(cluster, 'A');

@@ -29,9 +29,12 @@ export function failOver(draft: Draft, id: RangeId): void {
   bumpTogether(draft, id);
   const { epoch } = draft.range(id);
   if (before) draft.mark(id, before.index, { promote: false, relieves: undefined });
-  draft.mark(id, loss.lost.index, { outdated: true });
+  // Whichever of them has the right to write: it counts for nothing from now on.
+  const holders = [loss.lost.index, before?.index, before?.relieves];
   for (const placement of range.placements) {
-    if (placement !== successor && placement.state === 'Active') draft.become(id, placement.index, 'Inactive', 'decided');
+    if (placement.index === successor.index) continue;
+    if (placement.state === 'Active' || holders.includes(placement.index)) draft.mark(id, placement.index, { outdated: true });
+    if (placement.state === 'Active') draft.become(id, placement.index, 'Inactive', 'decided');
   }
   draft.setInSync(id, insync);
   draft.decide({ ...withPrimary(draft.range(id), successor.index, insync), fork: epoch });

@@ -19,12 +19,24 @@ export function adjustInSync(draft: Draft, id: RangeId, mayGrow = true): void {
   if (!range.established || !primary) return;
   const sight = look(draft.world.roster, range, primary);
   if (sight.kind !== 'here' || !sight.reachable || sight.state === 'NotFound') return;
+  forgive(draft, range, primary);
   const leaving = range.insync.filter((index) => index !== primary.index && whyLeaves(draft, range, index, sight) !== undefined);
   const joining = mayGrow && isToldOf(range, sight) ? range.placements.filter((p) => mayJoin(draft, range, p, sight)).map((p) => p.index) : [];
   if (leaving.length === 0 && joining.length === 0 && !isWaitedForInVain(draft, range, sight)) return;
   bumpTogether(draft, id);
   draft.setInSync(id, [...range.insync.filter((index) => !leaving.includes(index)), ...joining]);
   for (const index of joining) if (placementAt(range, index)?.outdated === true) draft.mark(id, index, { outdated: false });
+}
+
+/** A copy in sync that a fail-over went past has heard of that, and follows: nothing is left of its right to write. */
+function forgive(draft: Draft, range: RangeRecord, primary: PlacementRecord): void {
+  const address = draft.world.roster.nodes.get(primary.node)?.address;
+  for (const placement of range.placements) {
+    if (!placement.outdated || placement.index === primary.index || !isInSync(range, placement)) continue;
+    const sight = look(draft.world.roster, range, placement);
+    if (sight.kind !== 'here' || !sight.reachable || sight.state !== 'Inactive' || sight.report?.serving !== false) continue;
+    if (address !== undefined && sight.report.replica?.source === address) draft.mark(range.id, placement.index, { outdated: false });
+  }
 }
 
 /**

@@ -303,15 +303,12 @@ export class Link {
       case 'chunk': {
         const from = this.snapshotFrom;
         assert(from !== undefined, 'a chunk comes within a snapshot');
-        this.snapshotFrom = message.next;
+        if (message.next !== undefined) this.snapshotFrom = message.next;
         await this.pipeline(commits, this.deps.sink.chunk(this, { start: from, end: message.next ?? this.span.end }, message.pairs));
         if (message.next === undefined) {
           // Only what all chunks are in is whole, and only what is noted as that may be gone on with.
           await drain(commits);
-          this.consistentAt = message.endOffset;
-          await this.pipeline(commits, this.deps.sink.wholeAt(this, message.endOffset), () => {
-            this.acknowledgeSnapshot(connection);
-          });
+          await this.endSnapshot(message.endOffset, connection);
         }
         this.count(message.pairs.count, message.pairs.bytes.length);
         return;
@@ -351,6 +348,9 @@ export class Link {
       await this.askToRestore(message.cutAt, connection);
       return;
     }
+    if (message.snapshotFrom === undefined && this.snapshotFrom !== undefined) {
+      throw new AppError('FAILED_PRECONDITION', `${this.address} has no more of R${this.range} to give than its right to write, and half a snapshot is here`);
+    }
     if (message.snapshotFrom === undefined && this.position === undefined) {
       await this.deps.sink.adopt(this, message);
       this.durable = message.offset;
@@ -373,11 +373,17 @@ export class Link {
     this.changed();
   }
 
-  /** No record may follow for long, and then nothing else would tell that the snapshot is here. */
-  private acknowledgeSnapshot(connection: FollowConnection): void {
-    if (this.durable === undefined) return;
-    this.acked = this.durable;
-    connection.send({ type: 'ack', offset: this.durable });
+  private endSnapshot(consistentAt: number, connection: FollowConnection): Promise<void> {
+    const position = this.position ?? 0;
+    return this.settle(this.deps.sink.wholeAt(this, consistentAt, position), () => {
+      this.snapshotFrom = undefined;
+      this.consistentAt = consistentAt;
+      if (position < consistentAt) return;
+      this.durable = position;
+      // No record may follow for long, and then nothing else would tell that the snapshot is here.
+      this.acked = position;
+      connection.send({ type: 'ack', offset: position });
+    });
   }
 
   /** The log here has records that the source's does not have: their keys are made what they are there, then they are cut off. */

@@ -25,8 +25,8 @@ export interface LinkSink {
   cut(link: Link, offset: number, wholeAt: number): Promise<void>;
   /** Nothing has to be fetched: the keys lie here, as of `offset` of the source's log. */
   adopt(link: Link, message: Extract<ToFollower, { type: 'begin' }>): Promise<void>;
-  /** A snapshot is complete once the log is applied up to `offset`. */
-  wholeAt(link: Link, offset: number): Promise<void>;
+  /** A snapshot is complete once the log, of which everything up to `position` is here, is applied up to `offset`. */
+  wholeAt(link: Link, offset: number, position: number): Promise<void>;
 }
 
 /** Keys looked at in one go when what a snapshot lacks is removed. */
@@ -152,13 +152,14 @@ export class CopySink implements LinkSink {
     );
   }
 
-  async wholeAt(link: Link, offset: number): Promise<void> {
+  async wholeAt(link: Link, offset: number, position: number): Promise<void> {
     if (!this.keepsLog(link)) return;
     const { copy } = this;
     const { copies } = this.deps;
     await copies.change(
       () => [copy],
-      () => copies.save([{ copy, record: { ...copy.record, wholeAt: offset } }]),
+      // No record may follow for long, and then nothing else would note what is followed.
+      () => copies.save([{ copy, record: { ...copy.record, wholeAt: offset, links: withLink(copy.record.links, link, position) } }]),
     );
   }
 

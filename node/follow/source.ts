@@ -34,6 +34,8 @@ export interface ReplicaSource {
   readonly leaseMs: number;
   /** A follower has everything that is committed: it may be waited for from now on. */
   level(copy: Copy, member: Member): void;
+  /** Says anew what there is to say of the copy, to those who wait for a change of it. */
+  tell(copy: Copy): void;
   /** Resolves when `bytes` more of a snapshot may go out. */
   pace(bytes: number, signal: AbortSignal): Promise<void>;
 }
@@ -104,6 +106,7 @@ export class FollowSource {
     const replication = copy && this.replicationOf(copy);
     if (!copy || !replication) return;
     const { member } = this;
+    const couldRead = replication.mayRead;
     replication.heard(member);
     const askedAt = lease === undefined ? undefined : this.leases.get(lease);
     if (askedAt !== undefined) {
@@ -114,6 +117,8 @@ export class FollowSource {
     replication.lags(member, Math.max(0, copy.durableOffset - offset));
     copy.progress();
     copy.notify();
+    // A split or join is over when all members follow.
+    if (replication.mayRead !== couldRead) replicas.tell(copy);
     if (replication.isLevel(member) && clock.now() - this.askedLeaseAt < replicas.leaseMs) replicas.level(copy, member);
   }
 
@@ -168,8 +173,9 @@ export class FollowSource {
 
   /** There is nothing to follow here, but a right that never arrived can be given up. */
   private async serveRights(copy: Copy | undefined): Promise<void> {
-    const { range, resumeAfter } = this.start;
-    if (resumeAfter === undefined) {
+    const { range, resumeAfter, snapshotFrom } = this.start;
+    // Who has half a snapshot has nothing that could be given back to it.
+    if (resumeAfter === undefined || snapshotFrom !== undefined) {
       if (!copy || copy.fetching) throw new AppError('NOT_FOUND', `range ${range} is not on this node`);
       throw new AppError('FAILED_PRECONDITION', `R${range} here may not write, so it is no source`);
     }

@@ -36,14 +36,10 @@ export class Replication {
     for (const member of record.members) this.require(member, 0).inSync = true;
   }
 
-  /** The controller decided: those waited for are `record.members`, and nobody else. */
+  /** The controller decided: those waited for are `record.members`, and nobody else. One that follows all the same makes itself known again. */
   configure(record: ReplicaRecord): void {
     this.record = record;
-    for (const [key, follower] of this.followers) {
-      if (record.members.some((member) => keyOf(member) === key)) continue;
-      follower.joinedAt = undefined;
-      follower.inSync = false;
-    }
+    for (const key of [...this.followers.keys()]) if (!record.members.some((member) => keyOf(member) === key)) this.followers.delete(key);
     for (const member of record.members) this.require(member, 0).inSync = true;
   }
 

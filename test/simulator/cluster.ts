@@ -15,7 +15,7 @@ import { Network } from './network.js';
 import { Process } from './process.js';
 import { Scheduler } from './scheduler.js';
 import { Trace } from './trace.js';
-import { type Wires, dataFrom, dialFrom, followFrom, rangesFrom } from './transports.js';
+import { type Wires, dataFrom, dialFrom, followFrom, rangesFrom, verifyFrom } from './transports.js';
 import type { Weather } from './weather.js';
 
 const NODES: readonly string[] = ['n1', 'n2', 'n3', 'n4'];
@@ -149,6 +149,7 @@ export class Cluster {
     const node = new KvNode({
       storage,
       transport: followFrom(process, this.wires()),
+      verifyTransport: verifyFrom(process, this.wires()),
       clock: process.clock,
       logger: this.trace.logger(ident),
       ident,

@@ -13,7 +13,7 @@ import type { Oracle } from './oracle.js';
 /** What a run is judged by; the numbers are those of docs/operations/. */
 export class Violation extends Error {
   constructor(
-    readonly invariant: 1 | 2 | 3 | 4 | 5 | 7 | 8,
+    readonly invariant: 1 | 2 | 3 | 4 | 5 | 7 | 8 | 9,
     message: string,
   ) {
     super(`invariant ${invariant}: ${message}`);
@@ -109,6 +109,8 @@ export class Invariants {
         if (epoch < before) throw new Violation(7, `the fence of R${range} on ${name} fell from ${before} to ${epoch}`);
         this.fences.set(`${disk.durable.incarnation} ${range}`, epoch);
       }
+      const doomed = disk.durable.copies().find(({ damaged }) => damaged === true);
+      if (doomed) throw new Violation(9, `the copy of R${doomed.meta.id} on ${name} is condemned, and nothing damaged it`);
     }
     if (!changed) return;
     const owned: Holder[] = [];

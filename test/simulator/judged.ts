@@ -5,12 +5,14 @@ import { Cluster } from './cluster.js';
 import { Invariants, Violation } from './invariants.js';
 import { type RegisterOp, isLinearizable } from './linearizable.js';
 import { Oracle } from './oracle.js';
+import { Verifications } from './verifications.js';
 import { CALM, Weather } from './weather.js';
 
 const START_MS_MAX = 20_000;
 /** Within this, without faults, everything must be well: a node that failed is passed over for a minute. */
 const REST_MS_MAX = 180_000;
 const READ_MS_MAX = 10_000;
+const VERIFY_MS_MAX = 60_000;
 
 export interface JudgedOptions {
   readonly seed: number;
@@ -28,6 +30,7 @@ export class JudgedCluster {
   readonly cluster: Cluster;
   readonly clients: Clients;
   readonly invariants: Invariants;
+  readonly verifications: Verifications;
   private readonly oracle = new Oracle();
   private violation: Violation | undefined;
 
@@ -37,6 +40,9 @@ export class JudgedCluster {
     this.invariants = new Invariants(this.cluster, this.oracle);
     this.clients = new Clients(this.cluster, this.oracle, this.random, (problem) => {
       this.violation ??= new Violation(3, problem);
+    });
+    this.verifications = new Verifications(this.cluster, seededRandom(seed ^ 0x7e51f1), (problem) => {
+      this.violation ??= new Violation(9, problem);
     });
   }
 
@@ -72,6 +78,15 @@ export class JudgedCluster {
     for (const key of this.oracle.keys()) this.judgeKey(key);
     this.judgeLogs();
     await this.judgeCopies();
+    await this.verify();
+  }
+
+  private async verify(): Promise<void> {
+    const over = { is: false };
+    void this.verifications.compareAll().then(() => {
+      over.is = true;
+    });
+    await this.until(() => over.is, VERIFY_MS_MAX, () => 'copies are compared without end');
   }
 
   /** What is on its way to followers gets there; then copies in sync are alike. */

@@ -51,6 +51,7 @@ class Run {
       cluster.trace.note('weather', JSON.stringify(this.weather.profile));
       judged.clients.start(2 + Math.floor(random.next() * 3));
       operators.start();
+      judged.verifications.start();
       this.misfortunes();
       await judged.during(STORM_MS.least + random.next() * (STORM_MS.most - STORM_MS.least));
       this.heal();
@@ -82,6 +83,7 @@ class Run {
     cluster.trace.note('weather', 'clears up');
     this.weather.clear();
     this.operators.stop();
+    this.judged.verifications.stop();
     // What nobody writes any more stays as the storm left it, and shows in the end.
     if (seededRandom(this.options.seed ^ 0x5a5a).next() < 0.5) this.judged.clients.stop();
     cluster.network.mendAll();

@@ -8,6 +8,7 @@ import type { FollowStart, FollowTransport, SourceChannel, ToFollower, ToSource 
 import { FollowSource } from '../../node/follow/source.js';
 import type { KvNode } from '../../node/node.js';
 import { keyHandler } from '../../node/server/kv-services.js';
+import type { VerifyTransport } from '../../node/verify/messages.js';
 import { CODE } from '../../proto/codes.js';
 import { CANCEL, decodePipeRequests, encodePipeResponses } from '../../proto/kv-codec.js';
 import { statusNumber } from '../../proto/status.js';
@@ -147,6 +148,26 @@ export function followFrom(process: Process, wires: Wires): FollowTransport {
       },
     };
   };
+}
+
+/** How long a follower may take over one question. */
+const VERIFY_TIMEOUT_MS = 10_000;
+
+export function verifyFrom(process: Process, { network, nodeOf }: Wires): VerifyTransport {
+  return (address) => {
+    const ask = <R>(question: (answers: KvNode['verify']['answers']) => Promise<R>, signal: AbortSignal): Promise<R> =>
+      network.call(process, address, (at) => question((nodeOf(at) ?? absent()).verify.answers), { timeoutMs: VERIFY_TIMEOUT_MS, signal, doubles: false });
+    return {
+      digest: (context, span, digest, signal) => ask((answers) => answers.digest(context, span, digest), signal),
+      states: (context, keys, signal) => ask((answers) => answers.states(context, keys), signal),
+      condemn: (context, because, signal) => ask((answers) => answers.condemn(context, because), signal),
+      close: () => undefined,
+    };
+  };
+}
+
+function absent(): never {
+  throw ABSENT;
 }
 
 function serveFollower(far: StreamEnd<ToSource, ToFollower>, at: Process, start: FollowStart, wires: Wires): void {
