@@ -219,6 +219,31 @@ describe('a range with three copies', () => {
     expect(c.copies.get(2)?.record.origins).toEqual(b.copies.get(2)?.record.origins);
   });
 
+  it('lets a member of a join adopt keys that it fetched, because one parent has no copy where it is', async () => {
+    clock = new ManualClock();
+    cluster = new LocalCluster({ clock });
+    const [a, b] = [cluster.start('A'), cluster.start('B'), cluster.start('C')] as const;
+    const [left, right, joined] = [meta(2, '', 'm'), meta(3, 'm'), meta(4)];
+    for (const [parent, other] of [[left, 'B'], [right, 'C']] as const) {
+      await command(a, { command: 'Prepare', meta: parent, epoch: 1, parents: [], initial: true });
+      await command(a, { command: 'Activate', id: parent.id, epoch: 1, force: false, sources: [], initial: true, membership: membership(['A'], { minInSync: 1 }) });
+      await during(command(cluster.node(other), { command: 'Prepare', meta: parent, epoch: 2, parents: [at(parent, 'A')], initial: false }));
+      await during(command(a, { command: 'Activate', id: parent.id, epoch: 3, force: false, sources: [], initial: false, membership: membership(['A', other], { minInSync: 1 }) }));
+    }
+    await during(put(a, 'k', '1'));
+    await during(put(a, 'z', '2'));
+    const parents = [at(left, 'A'), at(right, 'A')];
+    for (const node of [a, b]) await during(command(node, { command: 'Prepare', meta: joined, epoch: 4, parents, initial: false }));
+    for (const { id } of [left, right]) await during(command(a, { command: 'Deactivate', id, epoch: 5 }));
+    await during(command(a, { command: 'Activate', id: 4, epoch: 5, force: false, sources: parents, initial: false, membership: membership(['A', 'B'], { minInSync: 1 }) }));
+    await during(command(b, { command: 'Prepare', meta: joined, epoch: 6, parents: [at(joined, 'A')], initial: false }));
+    await during(put(a, 'z', '3'));
+    expect(['k', 'z'].map((name) => b.sources.storage.get(Buffer.from(name))?.value.toString())).toEqual(['1', '3']);
+    // Nothing was copied a second time.
+    expect(b.copies.get(4)?.record).toMatchObject({ origins: a.copies.get(4)?.record.origins });
+    expect(b.copies.get(4)?.record.wholeAt).toBeUndefined();
+  });
+
   it('is not made active for a disk that the node no longer has', async () => {
     const { b } = await given();
     cluster.kill('A');

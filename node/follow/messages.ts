@@ -22,7 +22,7 @@ export interface FollowStart {
   readonly fork: number;
   /** Of a copy of the same range: the epochs in its log, oldest first, and where each ends. */
   readonly log: readonly EpochEnd[];
-  /** Of a child's copy: how far the copies here had come whose keys it adopted. */
+  /** Of a child's copy: how far the copies here had come whose keys it adopted, and the logs elsewhere that it followed. */
   readonly basis: readonly Basis[];
 }
 

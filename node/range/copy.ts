@@ -2,7 +2,7 @@ import type { Interval } from '../../model/interval.js';
 import type { Key } from '../../model/key.js';
 import type { RangeMeta } from '../../model/range.js';
 import { type AppError, assert } from '../../runtime/errors.js';
-import type { CopyRecord } from '../storage/copy-record.js';
+import type { CopyRecord, LogOrigin } from '../storage/copy-record.js';
 import type { Replication } from './replication.js';
 import { coversSpan } from './span-set.js';
 import type { WriteIds } from './write-ids.js';
@@ -36,6 +36,8 @@ export class Copy {
   committedAtEnd: number | undefined;
   /** Of a follower: how far its source said that the log is committed, and what it granted its source. */
   readonly follower = { committed: 0, grantedUntil: 0, heardAt: 0, sourceLost: false };
+  /** Of a child that has no log of its own yet: how far it had followed the logs of parents that are elsewhere. */
+  fetched: readonly LogOrigin[] = [];
   /** Keys whose newest write is not committed yet, with its offset: what is stored of them may still be taken back. */
   readonly uncommitted = new Map<Key, number>();
   /** The service forgot the copy: whatever still holds it must stop. */

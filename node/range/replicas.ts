@@ -182,12 +182,17 @@ export class Replicas implements ReplicaSource {
   }
 
   private startOf(copy: Copy): Pick<FollowStart, 'fork' | 'log' | 'basis'> {
-    const { storage, copies } = this.deps;
-    const basis: Basis[] = copies.overlapping(copy.meta, copy).flatMap((other) => {
+    return { fork: copy.record.fork ?? 0, log: logEpochs(this.deps.storage, copy), basis: this.basisOf(copy) };
+  }
+
+  /** What a child's copy has of its parents; nothing is certain of that any more once a snapshot has begun. */
+  private basisOf(copy: Copy): Basis[] {
+    if (copy.record.wholeAt !== undefined) return [];
+    const beside = this.deps.copies.overlapping(copy.meta, copy).flatMap((other) => {
       const span = intersection(other.meta, copy.meta);
       return span && other.isWhole ? [{ range: other.meta.id, offset: other.durableOffset, span }] : [];
     });
-    return { fork: copy.record.fork ?? 0, log: logEpochs(storage, copy), basis };
+    return [...beside, ...copy.fetched.map(({ range, offset, start, end }) => ({ range, offset, span: { start, end } }))];
   }
 
   /** Resolves once no lease is in force that a copy here granted for keys of `span`. */

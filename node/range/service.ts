@@ -185,8 +185,17 @@ export class KvRangeService implements RangeService {
     );
     if (isStale()) return;
     replicas.uninstall(copy);
+    await this.endFetching(copy);
     await this.links.start(copy, { range: copy.meta.id, address, span: { start, end } }, offset);
     this.deps.replicas.tell(copy);
+  }
+
+  /** What a child's copy had of its parents elsewhere is as good as what lies beside it: nothing has to be copied again. */
+  private async endFetching(copy: Copy): Promise<void> {
+    const parents = this.links.of(copy).filter(({ range, caughtUp }) => range !== copy.meta.id && caughtUp);
+    await Promise.all(parents.map((link) => this.links.end(copy, link)));
+    const fetched = parents.flatMap(({ range, span, resumableAt }) => (resumableAt === undefined ? [] : [{ ...span, range, offset: resumableAt }]));
+    if (!hasLog(copy)) copy.fetched = [...copy.fetched, ...fetched];
   }
 
   /** Rights of activations that a fail-over went past count for nothing. */
