@@ -9,6 +9,11 @@ const EVERY_MS = 700;
 /** Before what could not be compared as a whole is compared again. */
 const AGAIN_MS = 100;
 
+interface Primary {
+  readonly node: KvNode;
+  readonly copy: Copy;
+}
+
 /** Compares ranges with their other copies, at any time: whatever happens meanwhile, nothing that is sound is found to differ. */
 export class Verifications {
   private stopped = false;
@@ -37,9 +42,14 @@ export class Verifications {
 
   /** Every range, with all its other copies. */
   async compareAll(): Promise<void> {
-    for (const { node, copy } of this.primaries()) {
-      while (!isWhole(await this.compare(node, copy))) await this.pause();
+    for (const { copy } of this.primaries()) {
+      // It may be active elsewhere by then.
+      for (let at = this.primaryOf(copy); at && !isWhole(await this.compare(at.node, at.copy)); at = this.primaryOf(copy)) await this.pause();
     }
+  }
+
+  private primaryOf({ meta }: Copy): Primary | undefined {
+    return this.primaries().find(({ copy }) => copy.meta.id === meta.id);
   }
 
   private pause(): Promise<void> {
@@ -60,7 +70,7 @@ export class Verifications {
     return last;
   }
 
-  private primaries(): { readonly node: KvNode; readonly copy: Copy }[] {
+  private primaries(): Primary[] {
     return [...this.cluster.nodes.values()].flatMap((node) => node.copies.all().flatMap((copy) => (copy.admitting && copy.replication ? [{ node, copy }] : [])));
   }
 }
