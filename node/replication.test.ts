@@ -147,6 +147,22 @@ describe('a range with three copies', () => {
     expect(a.copies.get(1)?.record.baseOffset).toBe(0);
   });
 
+  it('has a follower that was restarted take back what the new primary does not have', async () => {
+    const { a, c } = await given();
+    await during(put(a, 'k', '1'));
+    await during(put(a, 'k', '2'));
+    cluster.cut('A', 'C');
+    const lost = put(a, 'lost', 'never').catch((thrown: unknown) => thrown);
+    await until(() => cluster.node('B').copies.get(1)?.durableOffset === 3);
+    for (const ident of ['A', 'B']) cluster.kill(ident);
+    const b = cluster.start('B');
+    await promote(c, 4, ['C', 'B']);
+    await prepare(b, 4, 'C', 4);
+    await during(put(c, 'other', '3'));
+    expect(['k', 'lost', 'other'].map((name) => b.sources.storage.get(Buffer.from(name))?.value.toString())).toEqual(['2', undefined, '3']);
+    void lost;
+  });
+
   it('applies a write once that is tried again after a fail-over, whether the old primary had it or not', async () => {
     const { a, b, c } = await given();
     const id = (n: number): Buffer => Buffer.alloc(16, n);

@@ -215,7 +215,7 @@ export class FollowSource {
   }
 
   private async serveSnapshot(copy: Copy, hold: LogHold): Promise<number> {
-    const { resumeAfter, snapshotFrom, log } = this.start;
+    const { resumeAfter, snapshotFrom } = this.start;
     const { logEpoch } = copy.record;
     const resumeAt = this.resumeOffset(copy);
     if (resumeAt === undefined) this.refuseSnapshotOfMember(copy);
@@ -224,7 +224,7 @@ export class FollowSource {
     hold.offset = offset;
     this.wholeAt = offset;
     const epoch = logEpoch;
-    if (resumeAt !== undefined && resumeAfter !== undefined && resumeAt < resumeAfter && log.length > 0) {
+    if (resumeAt !== undefined && this.parts(copy)) {
       await this.channel.send({ type: 'begin', snapshotFrom: undefined, offset, epoch, keys: 0, cutAt: offset, logEpoch });
       await this.serveRestore(copy);
       return offset;
@@ -255,9 +255,21 @@ export class FollowSource {
   private resumeOffset(copy: Copy): number | undefined {
     const { resumeAfter, snapshotFrom, log } = this.start;
     if (resumeAfter === undefined) return this.adoptedAlike(copy) ? copy.record.baseOffset : undefined;
-    const offset = log.length === 0 ? resumeAfter : partingOffset(log, logEpochs(this.deps.storage, copy));
-    if (offset === undefined || (offset < resumeAfter && snapshotFrom !== undefined)) return undefined;
-    return this.logReaches(copy, Math.min(offset, resumeAfter)) ? Math.min(offset, resumeAfter) : undefined;
+    const parting = log.length === 0 ? resumeAfter : partingOffset(log, logEpochs(this.deps.storage, copy));
+    if (parting === undefined || (snapshotFrom !== undefined && this.parts(copy))) return undefined;
+    const offset = Math.min(parting, resumeAfter);
+    return this.logReaches(copy, offset) ? offset : undefined;
+  }
+
+  /**
+   * The follower's log ends with records that this one does not have. What it asks to resume from says
+   * nothing of that: it may be behind what is in its log.
+   */
+  private parts(copy: Copy): boolean {
+    const { resumeAfter = 0, log } = this.start;
+    if (log.length === 0) return false;
+    const parting = partingOffset(log, logEpochs(this.deps.storage, copy)) ?? 0;
+    return parting < Math.max(resumeAfter, ...log.map(({ endOffset }) => endOffset));
   }
 
   /** The follower adopted its keys where it is, from copies that had all that the parents of this one had. */

@@ -24,9 +24,10 @@ export class Links {
   resume(): void {
     for (const copy of this.deps.copies.all()) {
       for (const { range, address, start, end, offset, plain } of copy.record.links) {
-        // A snapshot that was interrupted ran ahead of the log: it begins again.
-        const isHalf = copy.record.wholeAt === Number.MAX_SAFE_INTEGER && range === copy.meta.id;
-        if (!plain) this.open(copy, { range, address, span: { start, end } }, isHalf ? undefined : offset);
+        // A copy's own log tells how far it is, which is further than was noted with it. A snapshot that was interrupted ran ahead of it, and begins again.
+        const isOwn = range === copy.meta.id;
+        const isHalf = isOwn && copy.record.wholeAt === Number.MAX_SAFE_INTEGER;
+        if (!plain) this.open(copy, { range, address, span: { start, end } }, isHalf ? undefined : isOwn ? copy.durableOffset : offset);
       }
     }
   }
