@@ -1,4 +1,5 @@
 import { Keyspace } from '../../controller/keyspace/keyspace.js';
+import { type RangeRecord, placementAt } from '../../controller/keyspace/record.js';
 import { type Random, seededRandom } from '../../runtime/random.js';
 import { CONTROLLERS, type Cluster, PROXIES } from './cluster.js';
 import { Violation } from './invariants.js';
@@ -175,6 +176,12 @@ class Run {
 
 /** A split or join is at the point where nobody could prove any more what the node's copy acknowledged, were its disk lost: docs/operations/replicas.md, known limits. */
 function isHandOverAt(keyspace: Keyspace, name: string): boolean {
-  const dividing = [...keyspace.values()].filter(({ state }) => state === 'Subsuming').map((parent) => [parent, ...parent.children.flatMap((id) => keyspace.get(id) ?? [])]);
-  return dividing.some(([, ...children]) => children.some(({ established }) => established)) && dividing.flat().some((range) => range.placements.some(({ index, node }) => node === name && index === range.primary));
+  return [...keyspace.values()].some((parent) => {
+    if (parent.state !== 'Subsuming') return false;
+    const children = parent.children.flatMap((id) => keyspace.get(id) ?? []);
+    if (!children.some(({ established }) => established)) return false;
+    const isAt = (range: RangeRecord, index: number | undefined): boolean => placementAt(range, index)?.node === name;
+    // Of a child that is taken back, the one that served has what it took.
+    return [parent, ...children].some((range) => isAt(range, range.primary)) || children.some((child) => isAt(child, child.holder));
+  });
 }
