@@ -6,6 +6,9 @@ import type { ChangeGroup, KeyspaceView } from '../keyspace/keyspace.js';
 import { type PlacementRecord, type RangeRecord, placementAt, sortedIndexes, withPlacement, withoutPlacement } from '../keyspace/record.js';
 import type { Avoidance, Decision, Ended, Notice, Problem, WantedCommand, World } from './types.js';
 
+/** A node's word is not decided by for longer. */
+const FRESH_MS = 1_000;
+
 /**
  * The world with the decisions of this pass so far laid over it. Strategies read
  * and write it, so that several steps that follow from each other are taken, and
@@ -142,13 +145,14 @@ export class Draft implements KeyspaceView {
   // --- what else a pass says -----------------------------------------------------
 
   /**
-   * Whether the node has answered what it was asked at that moment or later, and so was well then. One that did
-   * not is asked: what fails together is not noticed at once of all, and a decision by which nothing but this node
-   * counts any more must not be made by a word from before.
+   * Whether the node has answered what it was asked at that moment or later, and so was well then; and that was
+   * not long ago, for this process may have stood still. One that did not is asked: what fails together is not
+   * noticed at once of all, and a decision by which nothing but this node counts any more must not be made by a
+   * word from before.
    */
   answeredSince(node: NodeIdent, ms: number): boolean {
     const seen = this.world.roster.nodes.get(node);
-    if (seen && seen.askedMs >= ms) return true;
+    if (seen && seen.askedMs >= Math.max(ms, this.world.nowMs - FRESH_MS)) return true;
     this.asked.add(node);
     return false;
   }

@@ -5,7 +5,7 @@ import type { Draft } from './draft.js';
 import { bumpTogether } from './epochs.js';
 import { isOfFork } from './members.js';
 import { failure } from './orders.js';
-import { type Sight, goneSinceMs, isActive, look } from './sight.js';
+import { type Sight, isActive, look, unheardSinceMs } from './sight.js';
 
 /**
  * Fail-over: the primary is lost, so the copy in sync with the longest log takes its
@@ -56,9 +56,9 @@ function goOnWithoutParents(draft: Draft, child: RangeRecord): void {
   if (!loss) return;
   const successor = [primary, ...others(child, primary)].find((placement) => {
     const report = followerReport(draft, child, placement);
-    return report !== undefined && canTakeOver(placement, report) && isMadeFromMembers(draft, child, placement) && draft.answeredSince(placement.node, loss.sinceMs);
+    return report !== undefined && canTakeOver(placement, report) && isMadeFromMembers(draft, child, placement);
   });
-  if (!successor) return;
+  if (!successor || !draft.answeredSince(successor.node, loss.sinceMs)) return;
   bumpTogether(draft, child.id);
   const { epoch } = draft.range(child.id);
   if (successor !== primary) {
@@ -77,7 +77,7 @@ function findHolderLoss(draft: Draft, parent: RangeId, child: PlacementRecord): 
   const holder = range?.state === 'Subsuming' ? placementAt(range, range.holder) : undefined;
   if (!range || !holder || holder.node === child.node) return undefined;
   const sight = look(draft.world.roster, range, holder);
-  return sight.kind === 'gone' ? { lost: holder, because: sight.because, sinceMs: goneSinceMs(draft.world, range, holder) ?? 0 } : undefined;
+  return sight.kind === 'gone' ? { lost: holder, because: sight.because, sinceMs: unheardSinceMs(draft.world, range, holder) } : undefined;
 }
 
 /** A child's copy makes the write token, so what is left of it with the parents counts for nothing. */
@@ -101,7 +101,7 @@ export function finishPromotion(draft: Draft, id: RangeId): void {
 interface Loss {
   readonly lost: PlacementRecord;
   readonly because: string;
-  /** When it was noticed that the node is gone; 0 when it is there. */
+  /** When it was noticed that the node is gone, or silent; 0 when it is there. */
   readonly sinceMs: number;
 }
 
@@ -110,13 +110,13 @@ export function findLoss(draft: Draft, range: RangeRecord): Loss | undefined {
   const primary = primaryOf(range);
   if (!range.established || !primary || range.insync.length < 2) return undefined;
   const because = whyLost(draft, range, primary);
-  if (because !== undefined) return { lost: primary, because, sinceMs: goneSinceMs(draft.world, range, primary) ?? 0 };
+  if (because !== undefined) return { lost: primary, because, sinceMs: unheardSinceMs(draft.world, range, primary) };
   // The one that it takes over from has the token, as long as it has not.
   const giver = placementAt(range, primary.relieves);
   const sight = look(draft.world.roster, range, primary);
   if (!giver || isActive(sight) || (sight.kind === 'here' && sight.report?.serving === true)) return undefined;
   const why = whyLost(draft, range, giver);
-  return why === undefined ? undefined : { lost: giver, because: why, sinceMs: goneSinceMs(draft.world, range, giver) ?? 0 };
+  return why === undefined ? undefined : { lost: giver, because: why, sinceMs: unheardSinceMs(draft.world, range, giver) };
 }
 
 function whyLost(draft: Draft, range: RangeRecord, placement: PlacementRecord): string | undefined {
@@ -169,10 +169,10 @@ function findSuccessor(draft: Draft, range: RangeRecord, { lost, sinceMs }: Loss
   for (const placement of others(range, lost)) {
     const report = followerReport(draft, range, placement);
     if (!report || !canTakeOver(placement, report) || !hasItAll(draft, range, placement, report)) continue;
-    if (!draft.answeredSince(placement.node, sinceMs)) continue;
     if (!best || isLonger(report, best.report)) best = { placement, report };
   }
-  return best?.placement;
+  // If it does not answer it is found to be silent soon, and the next one is the best.
+  return best && draft.answeredSince(best.placement.node, sinceMs) ? best.placement : undefined;
 }
 
 /** A copy of a child that did not follow it yet has what it was made from, and is as good as that. */

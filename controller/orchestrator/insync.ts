@@ -20,7 +20,7 @@ export function adjustInSync(draft: Draft, id: RangeId, mayGrow = true): void {
   const sight = look(draft.world.roster, range, primary);
   if (sight.kind !== 'here' || !sight.reachable || sight.state === 'NotFound') return;
   forgive(draft, range, primary);
-  const leaving = range.insync.filter((index) => index !== primary.index && whyLeaves(draft, range, index, sight) !== undefined);
+  const leaving = range.insync.filter((index) => index !== primary.index && leaves(draft, range, index, sight));
   const joining = mayGrow && isToldOf(range, sight) ? range.placements.filter((p) => mayJoin(draft, range, p, sight)).map((p) => p.index) : [];
   if (leaving.length === 0 && joining.length === 0 && !isWaitedForInVain(draft, range, sight)) return;
   bumpTogether(draft, id);
@@ -69,18 +69,22 @@ export function followerOf(placement: PlacementRecord, primary: Sight): Follower
   return primary.report?.replica?.followers.find(({ member }) => member.node === placement.node && member.incarnation === placement.incarnation);
 }
 
-/** Why writes are not to wait for it any more. */
-function whyLeaves(draft: Draft, range: RangeRecord, index: number, primary: Sight): string | undefined {
+/** Writes are not to wait for it any more. */
+function leaves(draft: Draft, range: RangeRecord, index: number, primary: Sight): boolean {
   const placement = placementAt(range, index);
-  if (!placement) return 'it is gone';
+  return !placement || (isLacking(draft, range, placement, primary) && mayPassBy(draft, range, placement));
+}
+
+/** Its node is gone or has it no more, it is damaged, or its primary has not heard it for too long. */
+function isLacking(draft: Draft, range: RangeRecord, placement: PlacementRecord, primary: Sight): boolean {
   const sight = look(draft.world.roster, range, placement);
-  if (sight.kind === 'gone') return mayPassBy(draft, range, placement) ? sight.because : undefined;
+  if (sight.kind === 'gone') return true;
   if (sight.kind === 'here' && sight.reachable) {
-    if (sight.state === 'NotFound' || sight.state === 'Dropping') return `${placement.node} no longer has it`;
-    if (sight.report?.replica?.damaged === true) return `the copy on ${placement.node} is damaged`;
+    if (sight.state === 'NotFound' || sight.state === 'Dropping') return true;
+    if (sight.report?.replica?.damaged === true) return true;
   }
   const silentMs = isToldOf(range, primary) ? (followerOf(placement, primary)?.silentMs ?? 0) : 0;
-  return silentMs > draft.world.tuning.followerTimeoutMs ? `${placement.node} was not heard for ${silentMs} ms` : undefined;
+  return silentMs > draft.world.tuning.followerTimeoutMs;
 }
 
 /** The primary waits for it already. */

@@ -43,6 +43,12 @@ export function goneSinceMs({ roster }: Pick<World, 'roster'>, range: RangeRecor
   return roster.nodes.get(placement.node)?.link.sinceMs ?? roster.settledMs;
 }
 
+/** The same, and of one that only does not answer at the moment; 0 of one that is well. */
+export function unheardSinceMs(world: Pick<World, 'roster'>, range: RangeRecord, placement: PlacementRecord): number {
+  const link = world.roster.nodes.get(placement.node)?.link;
+  return goneSinceMs(world, range, placement) ?? (link?.state === 'silent' ? link.sinceMs : 0);
+}
+
 /** A node that lost its disk holds nothing of what its namesake did. */
 export function isStranger(node: RosterNode, placement: PlacementRecord): boolean {
   return placement.incarnation !== undefined && node.incarnation !== undefined && placement.incarnation !== node.incarnation;

@@ -149,6 +149,21 @@ describe('a disk that is full for a while', () => {
     expect(get(a, 'k')).toBe('1');
   });
 
+  it('keeps a right that was handed over, when its new owner could not be active yet and a fail-over was before', async () => {
+    const { disk } = await following();
+    const [a, b] = [cluster.node('A'), cluster.node('B')];
+    await put(a, 'k', '1');
+    await command(a, { command: 'Deactivate', id: 1, epoch: 3 });
+    const activate = () => command(b, { command: 'Activate', id: 1, epoch: 3, force: false, sources: [at(whole, 'A')], initial: false, membership: { members: [], minInSync: 1, fork: 1, promote: false } });
+    disk.isTooMuch = ({ copies }) => copies?.some(({ state }) => state === 'Active') ?? false;
+    expect(await activate()).toMatchObject({ state: 'Inactive', lastError: 'the disk is full' });
+    cluster.kill('A');
+    cluster.loseDisk('A');
+    disk.isTooMuch = () => false;
+    expect(await activate()).toMatchObject({ state: 'Active' });
+    expect(get(b, 'k')).toBe('1');
+  });
+
   it('keeps an epoch from counting as kept', async () => {
     const { sourceDisk } = await following();
     const a = cluster.node('A');

@@ -464,16 +464,20 @@ export class KvRangeService implements RangeService {
     // What never arrived elsewhere is still as it was when it was given.
     const spans = answer.void ? intersectAll(givenTo(copy, link), link.span) : [link.span];
     copy.advance(answer.offset);
-    const foreign = link.range !== copy.meta.id && !answer.void;
-    return this.keepSpans(copy, link.span, spans, foreign ? { range: link.range, offset: answer.offset } : undefined);
+    const isForeign = link.range !== copy.meta.id;
+    if (isForeign && !answer.void) return this.keepSpans(copy, link.span, spans, { range: link.range, offset: answer.offset });
+    // A fail-over that went past an activation of before did not go past the one that this right is from.
+    const logEpoch = isForeign || answer.void ? 0 : answer.logEpoch;
+    return this.keepSpans(copy, link.span, spans, undefined, logEpoch);
   }
 
   /** `foreign`: another log ended there; this copy's goes on behind it, and has nothing of it. */
-  private keepSpans(copy: Copy, from: Interval, spans: readonly Interval[], foreign: { readonly range: RangeId | undefined; readonly offset: number } | undefined): Promise<void> {
+  private keepSpans(copy: Copy, from: Interval, spans: readonly Interval[], foreign: { readonly range: RangeId | undefined; readonly offset: number } | undefined, logEpoch = 0): Promise<void> {
     const { record } = copy;
     const origins = foreign ? this.originsKept(copy) : record.origins;
     const kept: CopyRecord = {
       ...record,
+      logEpoch: Math.max(record.logEpoch, logEpoch),
       baseOffset: foreign ? copy.lastOffset : record.baseOffset,
       ids: foreign ? undefined : record.ids,
       owned: spans.reduce(addSpan, [...record.owned]),

@@ -15,7 +15,7 @@ export type CopyState = 'Inactive' | 'Active';
 export interface CopyRecord {
   readonly meta: RangeMeta;
   readonly state: CopyState;
-  /** The epoch of the last activation: what its own writes carry. */
+  /** The epoch of the last activation, here or of whom the right to write came from: what the newest writes carry. */
   readonly logEpoch: number;
   /** The log holds nothing at or below this offset. */
   readonly baseOffset: number;
