@@ -214,6 +214,25 @@ describe('a range with three copies', () => {
     await until(() => inSync(b).includes('C'));
   });
 
+  it('makes a parent\'s copy anew beside which a child wrote that a fail-over of the parent went past', async () => {
+    const { a, c } = await given();
+    await during(put(a, 'k', '1'));
+    await during(put(a, 'other', '1'));
+    const left = meta(2, '', 'm');
+    await during(command(c, { command: 'Prepare', meta: left, epoch: 4, parents: [at(whole, 'A')], initial: false }));
+    await during(command(a, { command: 'Deactivate', id: 1, epoch: 5 }));
+    await during(command(c, { command: 'Activate', id: 2, epoch: 5, force: false, sources: [at(whole, 'A')], initial: false, membership: membership(['A', 'B', 'C']) }));
+    const lost = put(c, 'k', 'never').catch((thrown: unknown) => thrown);
+    await until(() => c.sources.storage.get(Buffer.from('k'))?.value.toString() === 'never');
+    await promote(a, 6, ['A', 'B']);
+    await during(command(c, { command: 'Deactivate', id: 2, epoch: 6 }));
+    await during(command(c, { command: 'Drop', id: 2, epoch: 6, force: true }));
+    await prepare(c, 6, 'A', 6);
+    await until(() => inSync(a).includes('C'));
+    expect(c.sources.storage.get(Buffer.from('k'))?.value.toString()).toBe('1');
+    void lost;
+  });
+
   it('lets a member adopt its keys from one that has done so, and became primary before the member began', async () => {
     const { a, b, c } = await given();
     await during(put(a, 'k', '1'));

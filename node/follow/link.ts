@@ -89,6 +89,7 @@ export class Link {
   /** The last offset that was acknowledged. */
   private acked = 0;
   private cutting: Cutting | undefined;
+  private beginsAnew = false;
   private takeOver: TakeOver | undefined;
   private lastRefusal: string | undefined;
   private readonly stopping = new AbortController();
@@ -202,6 +203,12 @@ export class Link {
     this.connection?.close();
   }
 
+  /** What was followed so far counts for nothing any more, nor does what is on its way. */
+  beginAnew(): void {
+    this.beginsAnew = true;
+    this.connection?.close();
+  }
+
   async stop(): Promise<void> {
     this.stopping.abort(new AppError('CANCELLED', 'the link was stopped'));
     this.connection?.close();
@@ -246,6 +253,8 @@ export class Link {
   }
 
   private async follow(): Promise<void> {
+    if (this.beginsAnew) this.startOver();
+    this.beginsAnew = false;
     const connection = this.deps.transport(this.address, this.startMessage());
     this.connection = connection;
     this.broken = false;
@@ -255,7 +264,7 @@ export class Link {
     try {
       if (this.takeOver) connection.send({ type: 'takeOver', epoch: this.takeOver.epoch });
       for await (const message of connection.messages) {
-        if (this.stopping.signal.aborted) return;
+        if (this.stopping.signal.aborted || this.mustBeginAnew()) return;
         this.lastError = undefined;
         await this.take(message, connection, commits);
       }
@@ -285,6 +294,10 @@ export class Link {
     this.durable = undefined;
     this.snapshotFrom = undefined;
     this.consistentAt = Infinity;
+  }
+
+  private mustBeginAnew(): boolean {
+    return this.beginsAnew;
   }
 
   private isCutting(): boolean {

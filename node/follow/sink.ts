@@ -4,7 +4,7 @@ import { AppError } from '../../runtime/errors.js';
 import type { Copies } from '../range/copies.js';
 import type { Copy } from '../range/copy.js';
 import type { Retention } from '../range/retention.js';
-import type { LinkRecord } from '../storage/copy-record.js';
+import { type LinkRecord, NOT_YET } from '../storage/copy-record.js';
 import { type PackedPairs, packedKeys } from '../storage/packed.js';
 import { type Commit, type LogRecord, type Storage, writesNothing } from '../storage/storage.js';
 import type { Link } from './link.js';
@@ -35,7 +35,6 @@ const MERGE_PAGE = 4_000;
 /** More keys than this to restore, and a snapshot is as good. */
 const RESTORED_MAX = 50_000;
 const LOG_PAGE_BYTES = 1024 * 1024;
-const NOT_YET = Number.MAX_SAFE_INTEGER;
 
 /** Puts what a link is sent into a copy. */
 export class CopySink implements LinkSink {

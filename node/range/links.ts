@@ -3,7 +3,7 @@ import type { RangeId } from '../../model/range.js';
 import type { TransferProgress } from '../../model/report.js';
 import { Link } from '../follow/link.js';
 import { CopySink } from '../follow/sink.js';
-import type { CopyRecord } from '../storage/copy-record.js';
+import { type CopyRecord, NOT_YET } from '../storage/copy-record.js';
 import type { Copy } from './copy.js';
 import type { KvRangeServiceDeps } from './service.js';
 
@@ -26,7 +26,7 @@ export class Links {
       for (const { range, address, start, end, offset, plain } of copy.record.links) {
         // A copy's own log tells how far it is, which is further than was noted with it. A snapshot that was interrupted ran ahead of it, and begins again.
         const isOwn = range === copy.meta.id;
-        const isHalf = isOwn && copy.record.wholeAt === Number.MAX_SAFE_INTEGER;
+        const isHalf = isOwn && copy.record.wholeAt === NOT_YET;
         if (!plain) this.open(copy, { range, address, span: { start, end } }, isHalf ? undefined : isOwn ? copy.durableOffset : offset);
       }
     }

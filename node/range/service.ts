@@ -11,7 +11,7 @@ import type { Failpoints } from '../chaos/failpoints.js';
 import type { Link } from '../follow/link.js';
 import type { FollowTransport, HandOver, PeerDump } from '../follow/messages.js';
 import { CopySink } from '../follow/sink.js';
-import type { CopyRecord, LinkRecord, LogOrigin } from '../storage/copy-record.js';
+import { type CopyRecord, type LinkRecord, type LogOrigin, NOT_YET } from '../storage/copy-record.js';
 import { packPairs } from '../storage/packed.js';
 import { type Storage, writesNothing } from '../storage/storage.js';
 import type { Cleaner } from './cleanup.js';
@@ -52,6 +52,9 @@ export interface Patience {
 
 /** How long a copy that stops serving waits for its members. */
 const CONFIRM_PATIENCE_MS = 2_000;
+
+/** So much of a log is looked at in one go. */
+const LOG_PAGE_BYTES = 1024 * 1024;
 
 /** More than this of seen ids before the first write is as good as a write. */
 const SEEN_BYTES_MAX = 4 * 1024 * 1024;
@@ -557,8 +560,9 @@ export class KvRangeService implements RangeService {
     refuseOwner(copy, ctx);
     await this.deps.failpoints.reach('before-drop-commit');
     await this.links.endAll(copy);
-    await this.deps.copies.change(
-      () => [copy],
+    const { copies } = this.deps;
+    await copies.change(
+      () => copies.overlapping(copy.meta),
       () => this.remove(copy, ctx),
     );
     await this.deps.failpoints.reach('after-drop-commit');
@@ -571,12 +575,40 @@ export class KvRangeService implements RangeService {
     // From here on no follower may be handed anything: the record must not come back.
     copy.gone = true;
     copy.notify();
+    const spoiled = ctx.force ? this.spoiledBy(copy) : [];
     try {
-      await this.deps.storage.commit({ removeCopies: [copy.meta.id] });
+      await this.deps.copies.save(
+        spoiled.map((other) => ({ copy: other, record: { ...other.record, wholeAt: NOT_YET } })),
+        { removeCopies: [copy.meta.id] },
+      );
     } catch (thrown) {
       copy.gone = false;
       throw thrown;
     }
+    for (const other of spoiled) for (const link of this.links.of(other)) link.beginAnew();
+  }
+
+  /**
+   * The followers here of ranges that the copy was made from or into. They share its keys, and what it wrote by
+   * a right that a fail-over went past is in none of their logs: they have to be made anew.
+   */
+  private spoiledBy(copy: Copy): Copy[] {
+    const { copies, storage } = this.deps;
+    const others = copies.overlapping(copy.meta, copy).filter(({ record }) => record.state === 'Inactive' && record.owned.length === 0);
+    if (copy.trimmedThrough > copy.record.baseOffset) return others;
+    const found = new Set<Copy>();
+    for (let after = copy.record.baseOffset; found.size < others.length; ) {
+      const records = storage.readLog(copy.meta.id, after, LOG_PAGE_BYTES);
+      for (const record of records) {
+        if (writesNothing(record)) continue;
+        const key = keyFromBytes(record.key);
+        for (const other of others) if (containsKey(other.meta, key)) found.add(other);
+      }
+      const last = records.at(-1);
+      if (!last) break;
+      after = last.offset;
+    }
+    return [...found];
   }
 
   loadInfo(range: RangeId): LoadInfo {
@@ -659,7 +691,7 @@ function refuseLeftBehind(link: Link, answer: HandOver, { membership, sources }:
 
 /** It has a log of its own range: as a primary once, or as a follower. */
 function hasLog(copy: Copy): boolean {
-  return copy.record.wholeAt !== Number.MAX_SAFE_INTEGER && (copy.record.logEpoch > 0 || copy.durableOffset > 0);
+  return copy.record.wholeAt !== NOT_YET && (copy.record.logEpoch > 0 || copy.durableOffset > 0);
 }
 
 function refuseOwner(copy: Copy, ctx: CommandContext): void {

@@ -83,6 +83,9 @@ export interface LinkRecord extends Interval {
   readonly plain?: boolean;
 }
 
+/** Of `wholeAt`: nobody can say yet, since a snapshot has yet to come, or to end. */
+export const NOT_YET = Number.MAX_SAFE_INTEGER;
+
 interface SpanJson {
   start: string;
   end: string;
