@@ -467,11 +467,11 @@ export class KvRangeService implements RangeService {
     // What never arrived elsewhere is still as it was when it was given.
     const spans = answer.void ? intersectAll(givenTo(copy, link), link.span) : [link.span];
     copy.advance(answer.offset);
-    const isForeign = link.range !== copy.meta.id;
-    if (isForeign && !answer.void) return this.keepSpans(copy, link.span, spans, { range: link.range, offset: answer.offset });
-    // A fail-over that went past an activation of before did not go past the one that this right is from.
-    const logEpoch = isForeign || answer.void ? 0 : answer.logEpoch;
-    return this.keepSpans(copy, link.span, spans, undefined, logEpoch);
+    const foreign = link.range !== copy.meta.id && !answer.void ? { range: link.range, offset: answer.offset } : undefined;
+    // The right is as old as the activation that it is from: a fail-over of before did not go past it.
+    const logEpoch = answer.void ? 0 : answer.logEpoch;
+    copy.lastEpoch = Math.max(copy.lastEpoch, logEpoch);
+    return this.keepSpans(copy, link.span, spans, foreign, logEpoch);
   }
 
   /** `foreign`: another log ended there; this copy's goes on behind it, and has nothing of it. */
@@ -590,11 +590,14 @@ export class KvRangeService implements RangeService {
 
   /**
    * The followers here of ranges that the copy was made from or into. They share its keys, and what it wrote by
-   * a right that a fail-over went past is in none of their logs: they have to be made anew.
+   * a right that it still has, and that a fail-over went past, is in none of their logs: they have to be made anew.
    */
   private spoiledBy(copy: Copy): Copy[] {
     const { copies, storage } = this.deps;
-    const others = copies.overlapping(copy.meta, copy).filter(({ record }) => record.state === 'Inactive' && record.owned.length === 0);
+    const { owned } = copy.record;
+    const others = copies
+      .overlapping(copy.meta, copy)
+      .filter(({ meta, record }) => record.state === 'Inactive' && record.owned.length === 0 && owned.some((span) => overlaps(span, meta)));
     if (copy.trimmedThrough > copy.record.baseOffset) return others;
     const found = new Set<Copy>();
     for (let after = copy.record.baseOffset; found.size < others.length; ) {
@@ -602,6 +605,7 @@ export class KvRangeService implements RangeService {
       for (const record of records) {
         if (writesNothing(record)) continue;
         const key = keyFromBytes(record.key);
+        if (!owned.some((span) => containsKey(span, key))) continue;
         for (const other of others) if (containsKey(other.meta, key)) found.add(other);
       }
       const last = records.at(-1);
