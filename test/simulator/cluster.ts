@@ -80,6 +80,12 @@ export class Cluster {
     return this.processes.get(name)?.alive === true;
   }
 
+  /** The controllers reach the node, and it does what it is told. */
+  isWell(name: string): boolean {
+    const process = this.processes.get(name);
+    return process?.alive === true && !process.stands && CONTROLLERS.every((other) => !this.network.isCut(name, other) && !this.network.isCut(other, name));
+  }
+
   /** Kills a process, which comes back by itself after a while. */
   crash(name: string, backMs = START_MS.least + this.random.next() ** 2 * START_MS.most): void {
     const process = this.processes.get(name);

@@ -20,6 +20,10 @@ export class Process {
     return !this.over;
   }
 
+  get stands(): boolean {
+    return this.isFrozen;
+  }
+
   /** Ends it between two events, so at whatever point it awaits something. */
   die(): void {
     if (this.over) return;

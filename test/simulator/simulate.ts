@@ -133,7 +133,9 @@ class Run {
       const holders = range.placements.filter(({ index, node, incarnation }) => (range.primary === index || range.insync.includes(index)) && this.cluster.holds(node, incarnation, range.id));
       // Two copies, one of them lost for good in the middle of a split or join, may wait for an operator: docs/operations/replicas.md.
       const least = range.state === 'Subsuming' ? 2 : 1;
-      return range.state !== 'Obsolete' && holders.length <= least && holders.some((holder) => holder.node === name);
+      if (range.state === 'Obsolete' || !holders.some((holder) => holder.node === name)) return false;
+      // One that is away may just be passed by for the one that is lost: the same.
+      return holders.filter(({ node }) => node === name || this.cluster.isWell(node)).length <= least;
     });
     if (!isLast && !isHandOverAt(keyspace, name)) this.cluster.loseDisk(name);
   }
