@@ -260,12 +260,11 @@ export class WriteIds {
     out[0] = (last ? 1 : 0) | (first ? 2 : 0);
     let at = out.writeUIntBE(knownForMs, 1, 6);
     for (const slot of slots) {
-      // Faster than a call for so few bytes.
-      for (let i = 0, from = slot * WRITE_ID_BYTES; i < WRITE_ID_BYTES; i++) out[at + i] = this.ids[from + i] as number;
-      writeUint48(out, at + WRITE_ID_BYTES, this.epochs[slot] as number);
-      writeUint48(out, at + WRITE_ID_BYTES + 6, this.offsets[slot] as number);
-      out.writeUInt32BE(this.hashes[slot] as number, at + WRITE_ID_BYTES + 12);
-      at += SEEN_BYTES;
+      // Byte by byte is faster than a call for so few.
+      for (let i = 0, from = slot * WRITE_ID_BYTES; i < WRITE_ID_BYTES; i++) out[at++] = this.ids[from + i] as number;
+      at = writeUint48(out, at, this.epochs[slot] as number);
+      at = writeUint48(out, at, this.offsets[slot] as number);
+      at = writeUint32(out, at, this.hashes[slot] as number);
     }
     return out;
   }
@@ -439,9 +438,19 @@ const SEEN_MAX = 16_384;
 const SEEN_HEADER = 7;
 const SEEN_BYTES = WRITE_ID_BYTES + 16;
 
-function writeUint48(out: Buffer, at: number, value: number): void {
-  out.writeUInt16BE(Math.floor(value / 2 ** 32), at);
-  out.writeUInt32BE(value % 2 ** 32, at + 2);
+function writeUint48(out: Buffer, at: number, value: number): number {
+  const high = Math.floor(value / 2 ** 32);
+  out[at] = high >>> 8;
+  out[at + 1] = high;
+  return writeUint32(out, at + 2, value % 2 ** 32);
+}
+
+function writeUint32(out: Buffer, at: number, value: number): number {
+  out[at] = value >>> 24;
+  out[at + 1] = value >>> 16;
+  out[at + 2] = value >>> 8;
+  out[at + 3] = value;
+  return at + 4;
 }
 
 function decodeSeen(bytes: Buffer): Seen {
