@@ -239,34 +239,37 @@ export class WriteIds {
   seenRecords({ after, epoch, timeMs }: { readonly after: number; readonly epoch: number; readonly timeMs: number }): LogRecord[] {
     if (!this.hasForeign) return [];
     this.expire();
-    const slots: number[] = [];
-    for (let at = this.first; at < this.next; at++) if (this.isLive(at & this.mask)) slots.push(at & this.mask);
     const now = this.window.options.now();
     const knownForMs = lasting(now, this.knownSince ?? now);
     const records: LogRecord[] = [];
-    for (let i = 0; i === 0 || i < slots.length; i += SEEN_MAX) {
-      const value = this.encodeSeen(slots.slice(i, i + SEEN_MAX), { first: i === 0, last: i + SEEN_MAX >= slots.length, knownForMs });
+    let position = this.first;
+    for (let left = this.live; records.length === 0 || left > 0; left -= SEEN_MAX) {
+      const value = Buffer.allocUnsafe(SEEN_HEADER + Math.min(left, SEEN_MAX) * SEEN_BYTES);
+      position = this.encodeSeen(value, position, { first: records.length === 0, last: left <= SEEN_MAX, knownForMs });
       records.push({ epoch, offset: after + records.length + 1, key: NO_KEY_BYTES, value, timeMs });
     }
     return records;
   }
 
   /**
-   * flags u8 (1: the last of a list, 2: the first), known for u48; then of each write id, epoch u48, offset u48,
-   * hash of the key u32. Big endian. Without an object a write, since requests wait meanwhile.
+   * Fills `out` with the writes from a position on, and returns the next: flags u8 (1: the last of a list, 2: the first),
+   * known for u48; then of each write id, epoch u48, offset u48, hash of the key u32. Big endian. Without an
+   * object a write, since requests wait meanwhile.
    */
-  private encodeSeen(slots: readonly number[], { first, last, knownForMs }: Omit<Seen, 'writes'>): Buffer {
-    const out = Buffer.allocUnsafe(SEEN_HEADER + slots.length * SEEN_BYTES);
+  private encodeSeen(out: Buffer, position: number, { first, last, knownForMs }: Omit<Seen, 'writes'>): number {
     out[0] = (last ? 1 : 0) | (first ? 2 : 0);
     let at = out.writeUIntBE(knownForMs, 1, 6);
-    for (const slot of slots) {
+    let next = position;
+    for (; at < out.length; next++) {
+      const slot = next & this.mask;
+      if (!this.isLive(slot)) continue;
       // Byte by byte is faster than a call for so few.
       for (let i = 0, from = slot * WRITE_ID_BYTES; i < WRITE_ID_BYTES; i++) out[at++] = this.ids[from + i] as number;
       at = writeUint48(out, at, this.epochs[slot] as number);
       at = writeUint48(out, at, this.offsets[slot] as number);
       at = writeUint32(out, at, this.hashes[slot] as number);
     }
-    return out;
+    return next;
   }
 
   /** The log behind `after` now begins with what `seenRecords` gave. */
