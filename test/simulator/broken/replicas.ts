@@ -1,7 +1,9 @@
 import type { Copy } from '../../../node/range/copy.js';
 import type { Replication } from '../../../node/range/replication.js';
+import type { CopyRecord } from '../../../node/storage/copy-record.js';
 import type { Storage } from '../../../node/storage/storage.js';
 import { keyFromBytes } from '../../../model/key.js';
+import type { RangeId } from '../../../model/range.js';
 import type { Clock } from '../../../runtime/clock.js';
 import { type Private, broken, inside, serviceOf } from './broken.js';
 
@@ -9,7 +11,7 @@ import { type Private, broken, inside, serviceOf } from './broken.js';
 
 const SLOW_ANSWER_MS = 2_000;
 
-export const commitsAlone = broken('a primary acknowledges before every copy in sync has it', [3, 4], {
+export const commitsAlone = broken('a primary acknowledges before every copy in sync has it', [3, 4, 9], {
   node: (node) => {
     const replicas = inside(inside(serviceOf(node))['deps'] as object)['replicas'] as { install: (copy: Copy) => void };
     const install = replicas.install.bind(replicas);
@@ -45,7 +47,7 @@ export const countsLeasesFromTheAnswer = broken('a primary counts a lease from w
   },
 });
 
-export const cutsAtItsCommitPoint = broken('a copy that becomes primary cuts off what it does not know to be committed', [3, 4], {
+export const cutsAtItsCommitPoint = broken('a copy that becomes primary cuts off what it does not know to be committed', [3, 4, 9], {
   node: (node) => {
     const service = inside(serviceOf(node)) as Private & { beginPromotion: (copy: Copy, ...rest: unknown[]) => Promise<void>; deps: { storage: Storage } };
     const begin = service.beginPromotion.bind(serviceOf(node));
@@ -60,19 +62,34 @@ export const cutsAtItsCommitPoint = broken('a copy that becomes primary cuts off
   },
 });
 
-/** Others that see through it keep it from the worst, most of the time; then the range waits for it in vain. */
-export const takesAStrangerIn = broken('a node with an empty disk says that it is the one it was', [3, 4, 5, 8], {
-  storage: (storage) => new Proxy(storage, {
-    get: (target, name) => {
-      const value: unknown = Reflect.get(target, name);
-      if (name === 'incarnation') return String(value).replace(/-disk.*/, '-disk');
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  }),
+/** What copies each disk had, by the name that its successors give themselves too. */
+const had = new Map<string, Map<RangeId, CopyRecord>>();
+
+/** As one that was made from a backup of its records alone does; of an empty one, others would see that its copies are gone. */
+export const takesAStrangerIn = broken('a node with an empty disk says that it is the one it was', [3, 4, 5, 8, 9], {
+  storage: (storage) => {
+    const name = storage.incarnation.replace(/-disk.*/, '-disk');
+    const isFirst = storage.incarnation === name;
+    if (isFirst && storage.copies().length === 0) had.delete(name);
+    const records = had.get(name) ?? new Map<RangeId, CopyRecord>();
+    had.set(name, records);
+    const commit: Storage['commit'] = async (changes) => {
+      await storage.commit(changes);
+      for (const copy of changes.copies ?? []) records.set(copy.meta.id, copy);
+      for (const id of changes.removeCopies ?? []) records.delete(id);
+    };
+    const copies: Storage['copies'] = () => (isFirst || storage.copies().length > 0 ? storage.copies() : [...records.values()]);
+    return new Proxy(storage, {
+      get: (target, field) => {
+        const value: unknown = { incarnation: name, commit, copies }[String(field)] ?? Reflect.get(target, field);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+  },
 });
 
 /** Where logs are short, so that it matters: whoever was away gets a snapshot over what it has. */
-export const keepsStaleKeys = broken('a follower does not remove what its source has no more', [3], {
+export const keepsStaleKeys = broken('a follower does not remove what its source has no more', [3, 9], {
   node: (node) => {
     const retention = inside(inside(serviceOf(node))['deps'] as object)['retention'] as object;
     inside(retention)['limits'] = { keepBytes: 0, holdBytesMax: 0, keepAgeMs: 0 };
