@@ -146,6 +146,24 @@ describe('what a child knows of its parents', () => {
     expect(restored.logStart(100).offset).toBe(100);
   });
 
+  it('is of the newest in each child when there are too many for all', () => {
+    window = makeWindow(40_000);
+    const [parent, left, right] = [window.make(), window.make(), window.make()];
+    parent.cover(-Infinity);
+    for (let n = 0; n < 40_000; n++) {
+      now += 0.25;
+      parent.add(id(n), write(n));
+    }
+    left.adopt(parent);
+    right.adopt(parent);
+    for (const child of [left, right]) {
+      expect([child.size, child.find(id(29_999)), child.find(id(30_000))?.offset, child.find(id(39_999))?.offset]).toEqual([10_000, undefined, 30_000, 39_999]);
+      // What was dropped is not taken for what never was.
+      expect(child.since).toBeGreaterThanOrEqual(now - 2_501);
+    }
+    expect(window.size).toBe(30_000);
+  });
+
   it('fits many records when it is much', () => {
     window = makeWindow(200_000);
     const [parent, child, follower] = [window.make(), window.make(), window.make()];

@@ -30,6 +30,8 @@ export const DEFAULT_WRITE_ID_WINDOW: WriteIdLimits = { windowMs: 60_000, countM
 export const TRAVEL_MS_MAX = 10_000;
 /** When the limit is exceeded this share goes, so that looking for the largest copy is seldom. */
 const RELIEF = 1 / 16;
+/** Of a parent, its two children, and all others. */
+const SHARES = 4;
 
 /** What the ids of all copies on a node share: the window, and a bound on their number. */
 export class WriteIdWindow {
@@ -65,7 +67,17 @@ export class WriteIdWindow {
   /** The number of ids has changed. */
   counted(by: number): void {
     this.count += by;
-    if (this.count > this.options.countMax) this.relieve();
+    if (by > 0 && this.count > this.options.countMax) this.relieve();
+  }
+
+  /**
+   * Before one index becomes two. When both would be too much the newest go on in each: a parent's ids
+   * are wanted by two children, and then by nobody.
+   */
+  makeRoomFor(index: WriteIds): void {
+    const { countMax } = this.options;
+    const share = Math.floor(countMax / SHARES);
+    if (this.count + index.size > countMax && index.size > share) index.dropOldest(index.size - share);
   }
 
   private relieve(): void {
@@ -202,6 +214,7 @@ export class WriteIds {
   /** Takes over what another copy on this node knows, because its keys are served here now. */
   adopt(other: WriteIds): void {
     if (this.live === 0) {
+      this.window.makeRoomFor(other);
       this.copy(other);
     } else {
       for (let at = other.first; at < other.next; at++) {
