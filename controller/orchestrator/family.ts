@@ -1,8 +1,10 @@
+import { overlaps } from '../../model/interval.js';
 import type { RangeId } from '../../model/range.js';
 import {
   type PlacementRecord,
   type RangeRecord,
   freeIndex,
+  isGivenUp,
   isWanted,
   newPlacement,
   placementAt,
@@ -11,6 +13,7 @@ import {
   withPrimary,
 } from '../keyspace/record.js';
 import type { KeyspaceView } from '../keyspace/keyspace.js';
+import { isReachable } from '../roster/roster.js';
 import { chooseIn } from './choose.js';
 import type { Draft } from './draft.js';
 import { type Family, bumpTogether, nextEpoch } from './epochs.js';
@@ -65,6 +68,11 @@ export function handOverWhenReady(draft: Draft, family: Family): void {
     draft.wait(unsettled, 'its copies are to follow it again before its children take over');
     return;
   }
+  const beside = family.children.map((id) => voidBeside(draft, draft.range(id))).find((because) => because !== undefined);
+  if (beside !== undefined) {
+    for (const id of family.parents) draft.wait(id, beside);
+    return;
+  }
   const epoch = nextEpoch(draft, family);
   for (const id of family.children) {
     const child = draft.range(id);
@@ -77,6 +85,22 @@ export function handOverWhenReady(draft: Draft, family: Family): void {
     const parent = draft.range(id);
     draft.decide({ ...parent, primary: undefined, holder: parent.primary, epoch });
   }
+}
+
+/**
+ * A copy that a fail-over went past lies where the child is to begin, and was not dropped yet. A node takes the rights
+ * that it finds beside a child for the child's: that one counts for nothing, though the node may not know it.
+ */
+function voidBeside(draft: Draft, child: RangeRecord): string | undefined {
+  for (const { node } of child.placements.filter(isWanted)) {
+    const seen = draft.world.roster.nodes.get(node);
+    if (!seen || !isReachable(seen)) continue;
+    for (const id of draft.world.keyspace.on(node)) {
+      const other = draft.get(id);
+      if (other && overlaps(other, child) && other.placements.some((p) => p.node === node && isGivenUp(p))) return `${node} has yet to drop R${id}, which a fail-over went past`;
+    }
+  }
+  return undefined;
 }
 
 /** The child's copies that are prepared: with the first Activate they become members, so that the child never has fewer than its parents. */

@@ -213,6 +213,19 @@ export class KvRangeService implements RangeService {
     );
   }
 
+  /** A fail-over of a child went past the right that its parent still has to the child's keys: they are to be had from there. */
+  private async dropVoidSpan(copy: Copy, span: Interval, fork: number): Promise<void> {
+    const { copies } = this.deps;
+    await copies.change(
+      () => [copy],
+      async () => {
+        const { record } = copy;
+        if (fork <= record.logEpoch || record.state === 'Active' || !record.owned.some((owned) => overlaps(owned, span))) return;
+        await copies.save([{ copy, record: { ...record, owned: subtractAll(record.owned, [span]) } }]);
+      },
+    );
+  }
+
   /**
    * A fail-over: nothing of the old primary is acknowledged here from now on, and no
    * lease that was granted is in force any more. What is in the log may have been
@@ -238,6 +251,7 @@ export class KvRangeService implements RangeService {
     for (const { range: source, fork = 0 } of ctx.sources) {
       const other = this.deps.copies.get(source.id);
       if (other && other !== copy) await this.dropVoid(other, fork);
+      await this.dropVoidSpan(copy, source, fork);
     }
     if (ctx.membership.promote) await this.beginPromotion(copy, ctx);
     const mayMake = ctx.membership.promote || this.mayMakeToken(copy, ctx);
