@@ -23,18 +23,12 @@ export interface FollowStart {
   /** Of a copy of the same range: the epochs in its log, oldest first, and where each ends. */
   readonly log: readonly EpochEnd[];
   /** Of a child's copy: how far the copies here had come whose keys it adopted, and the logs elsewhere that it followed. */
-  readonly basis: readonly Basis[];
+  readonly basis: readonly LogOrigin[];
 }
 
 export interface EpochEnd {
   readonly epoch: number;
   readonly endOffset: number;
-}
-
-export interface Basis {
-  readonly range: RangeId;
-  readonly offset: number;
-  readonly span: Interval;
 }
 
 export interface Follower {

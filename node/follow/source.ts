@@ -50,6 +50,15 @@ export interface LogHold {
   release(): void;
 }
 
+interface ResumePoint {
+  readonly offset: number;
+  /**
+   * The follower's log ends with records that the source's does not have. Where it asks to go on says nothing of
+   * that: it may be before the end of its log.
+   */
+  readonly cuts: boolean;
+}
+
 /** Large enough to cost little, small enough that a request waits for a chunk only milliseconds. */
 const COUNT_SLICE = 20_000;
 /** A lease is renewed so often while it lasts. */
@@ -217,19 +226,19 @@ export class FollowSource {
   private async serveSnapshot(copy: Copy, hold: LogHold): Promise<number> {
     const { resumeAfter, snapshotFrom } = this.start;
     const { logEpoch } = copy.record;
-    const resumeAt = this.resumeOffset(copy);
-    if (resumeAt === undefined) this.refuseSnapshotOfMember(copy);
+    const resume = this.resumePoint(copy);
+    if (!resume) this.refuseSnapshotOfMember(copy);
     // The log of a snapshot begins early enough to tell which writes were made of late.
-    const { offset, knownForMs } = resumeAt === undefined ? this.knownFrom(copy) : { offset: resumeAt };
+    const { offset, knownForMs } = resume ? { offset: resume.offset } : this.knownFrom(copy);
     hold.offset = offset;
     this.wholeAt = offset;
     const epoch = logEpoch;
-    if (resumeAt !== undefined && this.parts(copy)) {
+    if (resume?.cuts === true) {
       await this.channel.send({ type: 'begin', snapshotFrom: undefined, offset, epoch, keys: 0, cutAt: offset, logEpoch });
       await this.serveRestore(copy);
       return offset;
     }
-    const from = resumeAt === undefined ? this.start.span.start : snapshotFrom;
+    const from = resume ? snapshotFrom : this.start.span.start;
     const keys = from === undefined ? 0 : await this.countKeys({ ...this.start.span, start: from });
     if (from !== undefined) this.wholeAt = Infinity;
     // Who adopted may be primary next, and then others who adopted find the same in its log.
@@ -252,31 +261,21 @@ export class FollowSource {
   }
 
   /** Where the follower's log can go on; undefined when it needs a snapshot. */
-  private resumeOffset(copy: Copy): number | undefined {
+  private resumePoint(copy: Copy): ResumePoint | undefined {
     const { resumeAfter, snapshotFrom, log } = this.start;
-    if (resumeAfter === undefined) return this.adoptedAlike(copy) ? copy.record.baseOffset : undefined;
+    if (resumeAfter === undefined) return this.adoptedAlike(copy) ? { offset: copy.record.baseOffset, cuts: false } : undefined;
     const parting = log.length === 0 ? resumeAfter : partingOffset(log, logEpochs(this.deps.storage, copy));
-    if (parting === undefined || (snapshotFrom !== undefined && this.parts(copy))) return undefined;
+    if (parting === undefined) return undefined;
+    const cuts = log.some(({ endOffset }) => endOffset > parting) || resumeAfter > parting;
     const offset = Math.min(parting, resumeAfter);
-    return this.logReaches(copy, offset) ? offset : undefined;
-  }
-
-  /**
-   * The follower's log ends with records that this one does not have. What it asks to resume from says
-   * nothing of that: it may be behind what is in its log.
-   */
-  private parts(copy: Copy): boolean {
-    const { resumeAfter = 0, log } = this.start;
-    if (log.length === 0) return false;
-    const parting = partingOffset(log, logEpochs(this.deps.storage, copy)) ?? 0;
-    return parting < Math.max(resumeAfter, ...log.map(({ endOffset }) => endOffset));
+    return this.logReaches(copy, offset) && !(cuts && snapshotFrom !== undefined) ? { offset, cuts } : undefined;
   }
 
   /** The follower adopted its keys where it is, from copies that had all that the parents of this one had. */
   private adoptedAlike(copy: Copy): boolean {
     const { origins, baseOffset } = copy.record;
     if (this.start.follower.range !== copy.meta.id || origins.length === 0 || !this.logReaches(copy, baseOffset)) return false;
-    return origins.every((origin) => this.start.basis.some(({ range, offset, span }) => range === origin.range && offset === origin.offset && covers(span, origin)));
+    return origins.every((origin) => this.start.basis.some((part) => part.range === origin.range && part.offset === origin.offset && covers(part, origin)));
   }
 
   /** A member that began anew would throw away what it acknowledged: it has to be taken out first. */

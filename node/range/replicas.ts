@@ -7,9 +7,9 @@ import { AppError, messageOf } from '../../runtime/errors.js';
 import type { Logger } from '../../runtime/log.js';
 import type { ReplicaPart } from '../follow/link.js';
 import { logEpochs } from '../follow/log-epochs.js';
-import type { Basis, FollowStart } from '../follow/messages.js';
+import type { FollowStart } from '../follow/messages.js';
 import type { ReplicaSource } from '../follow/source.js';
-import type { CopyRecord, ReplicaRecord } from '../storage/copy-record.js';
+import type { CopyRecord, LogOrigin, ReplicaRecord } from '../storage/copy-record.js';
 import type { Storage } from '../storage/storage.js';
 import type { Copies } from './copies.js';
 import type { Copy } from './copy.js';
@@ -186,13 +186,13 @@ export class Replicas implements ReplicaSource {
   }
 
   /** What a child's copy has of its parents; nothing is certain of that any more once a snapshot has begun. */
-  private basisOf(copy: Copy): Basis[] {
+  private basisOf(copy: Copy): LogOrigin[] {
     if (copy.record.wholeAt !== undefined) return [];
     const beside = this.deps.copies.overlapping(copy.meta, copy).flatMap((other) => {
       const span = intersection(other.meta, copy.meta);
-      return span && other.isWhole ? [{ range: other.meta.id, offset: other.durableOffset, span }] : [];
+      return span && other.isWhole ? [{ ...span, range: other.meta.id, offset: other.durableOffset }] : [];
     });
-    return [...beside, ...copy.fetched.map(({ range, offset, start, end }) => ({ range, offset, span: { start, end } }))];
+    return [...beside, ...copy.fetched];
   }
 
   /** Resolves once no lease is in force that a copy here granted for keys of `span`. */

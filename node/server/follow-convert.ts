@@ -52,7 +52,7 @@ function startToWire({ range, follower, span, resumeAfter, snapshotFrom, fork, l
     snapshotUnfinished: snapshotFrom !== undefined,
     fork: BigInt(fork),
     log: log.map((part) => ({ epoch: BigInt(part.epoch), endOffset: BigInt(part.endOffset) })),
-    basis: basis.map(({ span, ...part }) => basisToWire({ ...part, ...span })),
+    basis: basis.map(basisToWire),
   };
 }
 
@@ -83,10 +83,7 @@ function startFromWire(start: WireStart): FollowStart {
     snapshotFrom: start.snapshotUnfinished ? keyFromBytes(start.snapshotFrom) : undefined,
     fork: epochFromWire(start.fork, 'start.fork'),
     log: start.log.map((part, i) => ({ epoch: epochFromWire(part.epoch, `start.log[${i}].epoch`), endOffset: countFromWire(part.endOffset, `start.log[${i}].end_offset`) })),
-    basis: start.basis.map((part, i) => {
-      const { range, offset, ...span } = basisFromWire(part, `start.basis[${i}]`);
-      return { range, offset, span };
-    }),
+    basis: start.basis.map((part, i) => basisFromWire(part, `start.basis[${i}]`)),
   };
 }
 
