@@ -233,6 +233,22 @@ describe('a range with three copies', () => {
     void lost;
   });
 
+  it('is not served with a right that a fail-over of a child went past, but with what the child took', async () => {
+    const { a, b } = await given();
+    await during(put(a, 'k', '1'));
+    await during(put(a, 'z', '1'));
+    const left = meta(2, '', 'm');
+    await during(command(b, { command: 'Prepare', meta: left, epoch: 4, parents: [at(whole, 'A')], initial: false }));
+    await during(command(a, { command: 'Deactivate', id: 1, epoch: 5 }));
+    // The node that was to hand over stands still, so the child's copy makes the right anew.
+    await during(command(b, { command: 'Activate', id: 2, epoch: 6, force: false, sources: [], initial: false, membership: membership(['B'], { minInSync: 1, promote: true, fork: 6 }) }));
+    await during(put(b, 'k', '2'));
+    await during(command(b, { command: 'Deactivate', id: 2, epoch: 7 }));
+    const sources = [{ ...at(left, 'B'), fork: 6 }];
+    expect(await during(command(a, { command: 'Activate', id: 1, epoch: 7, force: false, sources, initial: false, membership: membership(['A'], { minInSync: 1 }) }))).toMatchObject({ state: 'Active' });
+    expect(['k', 'z'].map((key) => get(a, key))).toEqual(['2', '1']);
+  });
+
   it('lets a member adopt its keys from one that has done so, and became primary before the member began', async () => {
     const { a, b, c } = await given();
     await during(put(a, 'k', '1'));

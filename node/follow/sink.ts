@@ -1,12 +1,13 @@
 import { type Interval, overlaps } from '../../model/interval.js';
-import { type Key, keyFromBytes, successor } from '../../model/key.js';
+import { type Key, successor } from '../../model/key.js';
 import { AppError } from '../../runtime/errors.js';
+import { writtenKeys } from '../log/written-keys.js';
 import type { Copies } from '../range/copies.js';
 import type { Copy } from '../range/copy.js';
 import type { Retention } from '../range/retention.js';
 import { type LinkRecord, NOT_YET } from '../storage/copy-record.js';
 import { type PackedPairs, packedKeys } from '../storage/packed.js';
-import { type Commit, type LogRecord, type Storage, writesNothing } from '../storage/storage.js';
+import type { Commit, LogRecord, Storage } from '../storage/storage.js';
 import type { Link } from './link.js';
 import type { ToFollower } from './messages.js';
 
@@ -34,7 +35,6 @@ const MERGE_PAGE = 4_000;
 
 /** More keys than this to restore, and a snapshot is as good. */
 const RESTORED_MAX = 50_000;
-const LOG_PAGE_BYTES = 1024 * 1024;
 
 /** Puts what a link is sent into a copy. */
 export class CopySink implements LinkSink {
@@ -98,14 +98,11 @@ export class CopySink implements LinkSink {
     const { copy } = this;
     // What was written behind `offset` is not all in the log here: a snapshot had some of it, or it was trimmed.
     if (offset < Math.max(copy.record.baseOffset, copy.trimmedThrough)) return undefined;
-    for (let after = offset; ; ) {
-      const records = this.deps.storage.readLog(copy.meta.id, after, LOG_PAGE_BYTES);
-      for (const record of records) if (!writesNothing(record)) keys.add(keyFromBytes(record.key));
+    for (const key of writtenKeys(this.deps.storage, copy.meta.id, offset)) {
+      keys.add(key);
       if (keys.size > RESTORED_MAX) return undefined;
-      const last = records[records.length - 1];
-      if (!last) return [...keys];
-      after = last.offset;
     }
+    return [...keys];
   }
 
   async restore(link: Link, keys: readonly Key[], pairs: PackedPairs): Promise<void> {

@@ -1,18 +1,11 @@
 import { type Interval, overlaps } from '../../model/interval.js';
-import type { RangeId } from '../../model/range.js';
 import type { TransferProgress } from '../../model/report.js';
 import { Link } from '../follow/link.js';
 import { CopySink } from '../follow/sink.js';
 import { type CopyRecord, NOT_YET } from '../storage/copy-record.js';
+import type { Candidate } from './candidates.js';
 import type { Copy } from './copy.js';
 import type { KvRangeServiceDeps } from './service.js';
-
-/** One place from which a span of keys can be had. */
-export interface Candidate {
-  readonly range: RangeId;
-  readonly address: string;
-  readonly span: Interval;
-}
 
 /** Which copies follow what. At most one link of a node writes a key. */
 export class Links {

@@ -9,7 +9,7 @@ import type { ReplicaPart } from '../follow/link.js';
 import { logEpochs } from '../follow/log-epochs.js';
 import type { FollowStart } from '../follow/messages.js';
 import type { ReplicaSource } from '../follow/source.js';
-import type { CopyRecord, LogOrigin, ReplicaRecord } from '../storage/copy-record.js';
+import type { LogOrigin, ReplicaRecord } from '../storage/copy-record.js';
 import type { Storage } from '../storage/storage.js';
 import type { Copies } from './copies.js';
 import type { Copy } from './copy.js';
@@ -278,10 +278,4 @@ export class Replicas implements ReplicaSource {
 export function sourceNamed(range: RangeMeta, parents: readonly Parent[], address: string): string | undefined {
   const own = parents.find((parent) => parent.range.id === range.id);
   return own?.placements.find((placement) => placement.state === 'Active' && placement.node !== address)?.node;
-}
-
-/** The record without rights that a fail-over left behind. */
-export function withoutVoid(record: CopyRecord, fork: number): CopyRecord {
-  if (fork === 0 || record.logEpoch >= fork) return record;
-  return { ...record, owned: [], handed: [], replica: undefined, fork: Math.max(record.fork ?? 0, fork) };
 }

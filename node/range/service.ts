@@ -1,4 +1,4 @@
-import { type Interval, containsKey, covers, formatInterval, intersection, overlaps, subtract } from '../../model/interval.js';
+import { type Interval, containsKey, formatInterval, intersection, overlaps, subtract } from '../../model/interval.js';
 import { keyFromBytes } from '../../model/key.js';
 import { type RangeId, type RangeMeta, formatRange } from '../../model/range.js';
 import type { LoadInfo, Membership, Parent, ReplicaInfo, TransferProgress } from '../../model/report.js';
@@ -14,15 +14,17 @@ import { CopySink } from '../follow/sink.js';
 import { type CopyRecord, type LinkRecord, type LogOrigin, NOT_YET } from '../storage/copy-record.js';
 import { packPairs } from '../storage/packed.js';
 import { type Storage, writesNothing } from '../storage/storage.js';
+import { type Candidate, givenTo, handedCandidates, resumePoint, sourcesFor } from './candidates.js';
 import type { Cleaner } from './cleanup.js';
 import type { Copies, RecordChange } from './copies.js';
 import type { Copy } from './copy.js';
 import type { Estimator } from './estimate.js';
-import { type Candidate, Links } from './links.js';
+import { Links } from './links.js';
 import { withOrigins } from './origins.js';
-import { type Replicas, sourceNamed, withoutVoid } from './replicas.js';
+import { type Replicas, sourceNamed } from './replicas.js';
 import type { Retention } from './retention.js';
-import { addSpan, coversSpan, intersectAll, subtractAll } from './span-set.js';
+import { addSpan, intersectAll, subtractAll } from './span-set.js';
+import { dropVoid, spoiledBy, withoutVoid, withoutVoidSpan } from './void-rights.js';
 
 export interface KvRangeServiceDeps {
   readonly storage: Storage;
@@ -52,9 +54,6 @@ export interface Patience {
 
 /** How long a copy that stops serving waits for its members. */
 const CONFIRM_PATIENCE_MS = 2_000;
-
-/** So much of a log is looked at in one go. */
-const LOG_PAGE_BYTES = 1024 * 1024;
 
 /** More than this of seen ids before the first write is as good as a write. */
 const SEEN_BYTES_MAX = 4 * 1024 * 1024;
@@ -167,7 +166,7 @@ export class KvRangeService implements RangeService {
   /** From now on the copy follows `address`, which is active: as a replica, or until it takes over. */
   private async follow(copy: Copy, address: string, { epoch, fork }: { readonly epoch: number; readonly fork: number }): Promise<void> {
     const { copies, fences, replicas } = this.deps;
-    await this.dropVoid(copy, fork);
+    await dropVoid(copies, copy, (record) => withoutVoid(record, fork));
     const isStale = (): boolean => copy.gone || copy.record.state === 'Active' || (epoch !== 0 && epoch < fences.get(copy.meta.id));
     // Rights that are here have to be handed over first, to the one that is active.
     if (isStale() || copy.record.owned.length > 0) return;
@@ -201,29 +200,15 @@ export class KvRangeService implements RangeService {
     if (!hasLog(copy)) copy.fetched = [...copy.fetched, ...fetched];
   }
 
-  /** Rights of activations that a fail-over went past count for nothing. */
-  private async dropVoid(copy: Copy, fork: number): Promise<void> {
+  /** What the controller says of fail-overs, of this range and of those that its keys may be had from. */
+  private async dropVoidRights(copy: Copy, { membership, sources }: ActivateContext): Promise<void> {
     const { copies } = this.deps;
-    await copies.change(
-      () => [copy],
-      async () => {
-        const record = withoutVoid(copy.record, fork);
-        if (record !== copy.record && copy.record.state !== 'Active') await copies.save([{ copy, record }]);
-      },
-    );
-  }
-
-  /** A fail-over of a child went past the right that its parent still has to the child's keys: they are to be had from there. */
-  private async dropVoidSpan(copy: Copy, span: Interval, fork: number): Promise<void> {
-    const { copies } = this.deps;
-    await copies.change(
-      () => [copy],
-      async () => {
-        const { record } = copy;
-        if (fork <= record.logEpoch || record.state === 'Active' || !record.owned.some((owned) => overlaps(owned, span))) return;
-        await copies.save([{ copy, record: { ...record, owned: subtractAll(record.owned, [span]) } }]);
-      },
-    );
+    await dropVoid(copies, copy, (record) => withoutVoid(record, membership.fork));
+    for (const { range: source, fork = 0 } of sources) {
+      const other = copies.get(source.id);
+      if (other && other !== copy) await dropVoid(copies, other, (record) => withoutVoid(record, fork));
+      await dropVoid(copies, copy, (record) => withoutVoidSpan(record, source, fork));
+    }
   }
 
   /**
@@ -247,12 +232,7 @@ export class KvRangeService implements RangeService {
       return;
     }
     this.deps.replicas.refuseOtherDisk(copy, ctx.membership);
-    await this.dropVoid(copy, ctx.membership.fork);
-    for (const { range: source, fork = 0 } of ctx.sources) {
-      const other = this.deps.copies.get(source.id);
-      if (other && other !== copy) await this.dropVoid(other, fork);
-      await this.dropVoidSpan(copy, source, fork);
-    }
+    await this.dropVoidRights(copy, ctx);
     if (ctx.membership.promote) await this.beginPromotion(copy, ctx);
     const mayMake = ctx.membership.promote || this.mayMakeToken(copy, ctx);
     if (copy.record.dumped) await this.takeBackDumped(copy, ctx);
@@ -589,7 +569,7 @@ export class KvRangeService implements RangeService {
     // From here on no follower may be handed anything: the record must not come back.
     copy.gone = true;
     copy.notify();
-    const spoiled = ctx.force ? this.spoiledBy(copy) : [];
+    const spoiled = ctx.force ? spoiledBy(this.deps.storage, this.deps.copies, copy) : [];
     try {
       await this.deps.copies.save(
         spoiled.map((other) => ({ copy: other, record: { ...other.record, wholeAt: NOT_YET } })),
@@ -600,33 +580,6 @@ export class KvRangeService implements RangeService {
       throw thrown;
     }
     for (const other of spoiled) for (const link of this.links.of(other)) link.beginAnew();
-  }
-
-  /**
-   * The followers here of ranges that the copy was made from or into. They share its keys, and what it wrote by
-   * a right that it still has, and that a fail-over went past, is in none of their logs: they have to be made anew.
-   */
-  private spoiledBy(copy: Copy): Copy[] {
-    const { copies, storage } = this.deps;
-    const { owned } = copy.record;
-    const others = copies
-      .overlapping(copy.meta, copy)
-      .filter(({ meta, record }) => record.state === 'Inactive' && record.owned.length === 0 && owned.some((span) => overlaps(span, meta)));
-    if (copy.trimmedThrough > copy.record.baseOffset) return others;
-    const found = new Set<Copy>();
-    for (let after = copy.record.baseOffset; found.size < others.length; ) {
-      const records = storage.readLog(copy.meta.id, after, LOG_PAGE_BYTES);
-      for (const record of records) {
-        if (writesNothing(record)) continue;
-        const key = keyFromBytes(record.key);
-        if (!owned.some((span) => containsKey(span, key))) continue;
-        for (const other of others) if (containsKey(other.meta, key)) found.add(other);
-      }
-      const last = records.at(-1);
-      if (!last) break;
-      after = last.offset;
-    }
-    return [...found];
   }
 
   loadInfo(range: RangeId): LoadInfo {
@@ -676,30 +629,6 @@ export class KvRangeService implements RangeService {
   }
 }
 
-/**
- * Which span to have from where: the range itself first, then its ancestors,
- * nearest first, each only for what the ones before it lack (or, with `all`, every
- * place that overlaps).
- */
-export function sourcesFor(
-  range: RangeMeta,
-  parents: readonly Parent[],
-  wanted: (placement: Parent['placements'][number]) => boolean,
-  options: { all?: boolean } = {},
-): Candidate[] {
-  const candidates: Candidate[] = [];
-  let lacking: Interval[] = [{ start: range.start, end: range.end }];
-  for (const parent of parents) {
-    const placements = parent.placements.filter(wanted);
-    for (const { node } of options.all ? placements : placements.slice(0, 1)) {
-      const spans = options.all ? intersectAll([range], parent.range) : intersectAll(lacking, parent.range);
-      candidates.push(...spans.map((span) => ({ range: parent.range.id, address: node, span: { start: span.start, end: span.end } })));
-    }
-    if (placements.length > 0) lacking = subtractAll(lacking, [parent.range]);
-  }
-  return candidates;
-}
-
 /** A fail-over went past what the source was activated for: what it hands over is not the newest. */
 function refuseLeftBehind(link: Link, answer: HandOver, { membership, sources }: ActivateContext): void {
   const fork = sources.find((source) => source.range.id === link.range)?.fork ?? membership.fork;
@@ -732,27 +661,4 @@ function withoutSpan(record: CopyRecord, span: Interval): CopyRecord | undefined
 
 function without(handed: CopyRecord['handed'], span: Interval): CopyRecord['handed'] {
   return handed.flatMap((given) => subtract(given, [span]).map(({ start, end }) => ({ ...given, start, end })));
-}
-
-/**
- * Up to where the data of `span` is known to be complete: offsets grow along the way
- * of a right to write, whichever range's log it passes through. Undefined when
- * nothing is known, and a snapshot has to be had.
- */
-function resumePoint(copy: Copy, links: readonly Link[], span: Interval): number | undefined {
-  const link = links.find((other) => overlaps(other.span, span));
-  if (link) return covers(link.span, span) ? link.resumableAt : undefined;
-  const saved = copy.record.links.find((other) => overlaps(other, span));
-  if (saved) return covers(saved, span) && !saved.plain ? saved.offset : undefined;
-  // Not where the log ends now: another part of the range may have come back already.
-  const given = copy.record.handed.filter((other) => overlaps(other, span));
-  return coversSpan(given, span) ? Math.min(...given.map(({ offset }) => offset)) : undefined;
-}
-
-function givenTo(copy: Copy, link: Link): CopyRecord['handed'] {
-  return copy.record.handed.filter((given) => given.range === link.range && overlaps(given, link.span));
-}
-
-function handedCandidates(copy: Copy): Candidate[] {
-  return copy.record.handed.map(({ range, address, start, end }) => ({ range, address, span: { start, end } }));
 }
