@@ -51,12 +51,8 @@ export function isAborting(draft: Draft, family: Family): boolean {
 /** When every child is prepared and every parent active, the children become the ones that are to be active. */
 export function handOverWhenReady(draft: Draft, family: Family): void {
   const { roster } = draft.world;
-  const ready = family.children.every((id) => {
-    const child = draft.range(id);
-    const placement = leadOf(draft, child);
-    return placement !== undefined && isReady(look(roster, child, placement));
-  });
-  if (!ready) return;
+  const leads = family.children.map((id) => ({ child: draft.range(id), lead: leadOf(draft, draft.range(id)) }));
+  if (!leads.every(({ child, lead }) => lead && isReady(look(roster, child, lead)))) return;
   const waitingFor = family.parents.find((id) => !isServed(draft, id));
   if (waitingFor !== undefined) {
     draft.wait(waitingFor, 'is to be active before its children take over');
@@ -73,10 +69,11 @@ export function handOverWhenReady(draft: Draft, family: Family): void {
     for (const id of family.parents) draft.wait(id, beside);
     return;
   }
+  // Of one that went unnoticed, and comes back without its disk, nobody could tell what it took.
+  const unheard = leads.filter(({ lead }) => lead && !draft.answeredSince(lead.node, 0));
+  if (unheard.length > 0) return;
   const epoch = nextEpoch(draft, family);
-  for (const id of family.children) {
-    const child = draft.range(id);
-    const lead = leadOf(draft, child);
+  for (const { child, lead } of leads) {
     if (!lead) continue;
     const members = sortedIndexes([lead.index, ...readyCopies(draft, child).map((p) => p.index)]);
     draft.decide({ ...withPrimary(child, lead.index, members), established: true, epoch, since: members.length > 1 ? epoch : 0, followed: false });
