@@ -292,6 +292,7 @@ class Context implements CallContext {
     this.finished = true;
   }
 
+  /** A caller hangs up at its deadline by its own clock, which may be a moment before it passes here: that is a cancel. */
   private reason(): AppError {
     const left = this.deadlineMs;
     return left !== undefined && left <= 0
