@@ -70,6 +70,13 @@ describe('fail-over', () => {
     expect(notices(world({}, dead, (range) => ({ ...range, insync: [0] })))).toEqual([]);
   });
 
+  it('is to one that a move gave up only when there is no other', () => {
+    const givenUp = (range: RangeRecord): RangeRecord => ({ ...range, placements: range.placements.map((p) => (p.index === 2 ? { ...p, replaces: 0, failed: 'it was too slow' } : p)) });
+    const both = (roster: Roster): Roster => updates.lost(dead(roster), '5201', 'killed', 0);
+    expect(notices(world({ 5202: { lastOffset: 9 } }, dead, givenUp))).toEqual(['R1 fails over from 5200 to 5201: 5200 is gone: killed']);
+    expect(notices(world({ 5202: { lastOffset: 9 } }, both, givenUp))).toEqual(['R1 fails over from 5200 to 5202: 5200 is gone: killed']);
+  });
+
   it('of a silent primary waits for the word of all its followers', () => {
     expect(notices(world({}, silent))).toEqual([]);
     expect(notices(world({ 5201: { sourceLost: true } }, silent))).toEqual([]);

@@ -163,16 +163,23 @@ function followerReport(draft: Draft, range: RangeRecord, placement: PlacementRe
   return sight.kind === 'here' && sight.reachable && placement.incarnation !== undefined ? sight.report : undefined;
 }
 
-/** The copy in sync with the longest log. */
+/** The copy in sync with the longest log; one that a move gave up only when there is no other. */
 function findSuccessor(draft: Draft, range: RangeRecord, { lost, sinceMs }: Loss): PlacementRecord | undefined {
+  const members = others(range, lost);
+  const isSpare = (p: PlacementRecord): boolean => !isWanted(p) && p.replaces !== undefined;
+  const best = findLongest(draft, range, members.filter((p) => !isSpare(p))) ?? findLongest(draft, range, members.filter(isSpare));
+  // If it does not answer it is found to be silent soon, and the next one is the best.
+  return best && draft.answeredSince(best.node, sinceMs) ? best : undefined;
+}
+
+function findLongest(draft: Draft, range: RangeRecord, members: readonly PlacementRecord[]): PlacementRecord | undefined {
   let best: { placement: PlacementRecord; report: RemoteRange } | undefined;
-  for (const placement of others(range, lost)) {
+  for (const placement of members) {
     const report = followerReport(draft, range, placement);
     if (!report || !canTakeOver(placement, report) || !hasItAll(draft, range, placement, report)) continue;
     if (!best || isLonger(report, best.report)) best = { placement, report };
   }
-  // If it does not answer it is found to be silent soon, and the next one is the best.
-  return best && draft.answeredSince(best.placement.node, sinceMs) ? best.placement : undefined;
+  return best?.placement;
 }
 
 /** A copy of a child that did not follow it yet has what it was made from, and is as good as that. */
@@ -182,7 +189,7 @@ function hasItAll(draft: Draft, range: RangeRecord, placement: PlacementRecord, 
 
 function canTakeOver(placement: PlacementRecord, report: RemoteRange): boolean {
   const prepared = report.state === 'Inactive' || report.state === 'Activating' || report.state === 'Active';
-  return placement.state !== 'Dropped' && (isWanted(placement) || placement.replaces === undefined) && prepared && report.replica !== undefined && !report.replica.damaged && !report.replica.incomplete;
+  return placement.state !== 'Dropped' && prepared && report.replica !== undefined && !report.replica.damaged && !report.replica.incomplete;
 }
 
 function isLonger(a: RemoteRange, b: RemoteRange): boolean {
