@@ -100,7 +100,7 @@ const rejects = (code: grpc.status, details: RegExp): object => ({ code, details
 const failure = (promise: Promise<unknown>): Promise<unknown> => promise.then(() => 'it succeeded', (error: unknown) => error);
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 500; i++) {
+  for (let i = 0; i < 2000; i++) {
     if (await holds()) return;
     await delay(10);
   }

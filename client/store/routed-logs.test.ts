@@ -61,7 +61,7 @@ describe('a log by way of a proxy', () => {
         return { store: { log: (request, { signal } = {}) => ask(address, request, signal as AbortSignal) }, release: () => held-- };
       },
       clock: systemClock,
-      timeoutMs: 2000,
+      timeoutMs: 20_000,
     });
     const node = cluster.start('A');
     await command(node, { command: 'Prepare', meta: whole, epoch: 1, parents: [], initial: true });

@@ -66,7 +66,7 @@ class World {
     budget: this.budget,
     clock: systemClock,
     random: systemRandom,
-    timeoutMs: 2000,
+    timeoutMs: 20_000,
   });
 
   private connect(address: string): NodeStore {
@@ -203,7 +203,7 @@ describe('a routed store', () => {
     losses = 1;
     expect(await world.store.put(k('a'), v('2'), { contentType: 'text/plain' })).toEqual({ applied: true, position: { epoch: 1, offset: 3 } });
     losses = Infinity;
-    await expect(world.store.put(k('b'), v('1'), {}, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED', message: expect.stringContaining('unknown') as string });
+    await expect(world.store.put(k('b'), v('1'), {}, { timeoutMs: 1000 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED', message: expect.stringContaining('unknown') as string });
     losses = 0;
     await world.deactivate('A', 2, 2);
     const held = world.store.put(k('a'), v('2'));

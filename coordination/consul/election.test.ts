@@ -42,8 +42,6 @@ for (const keeps of ['memory', 'disk'] as const) {
       },
       shared: true,
       faults: { stop: () => agent.kill(), start: () => agent.start() },
-      handoverMs: 3000,
-      recoveryMs: 6000,
       close: async () => {
         for (const client of clients) client.close();
         await agent.start();

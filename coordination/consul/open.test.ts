@@ -19,18 +19,18 @@ test('a controller writes while it leads and not after, and others see it come a
   await expect(backend.persister.write([[{ key: '1', value: 'early' }]])).rejects.toMatchObject({ code: 'ABORTED' });
 
   const campaign = backend.election.campaign({ ident: '5000', address: 'localhost:5000' });
-  await until(campaign, 3000, ({ leading }) => leading);
+  await until(campaign, ({ leading }) => leading);
   await backend.persister.load();
   await backend.persister.write([[{ key: '1', value: 'led' }]]);
   await backend.discovery.register({ service: 'controller', ident: '5000', address: 'localhost:5000', meta: {} });
   const other = await openDiscovery({ choice: { kind: 'consul', host, port }, ...deps });
-  await until(other.watch('controller'), 1000, (list) => list[0]?.ident === '5000');
+  await until(other.watch('controller'), (list) => list[0]?.ident === '5000');
 
   await backend.election.resign();
   await expect(backend.persister.write([[{ key: '1', value: 'late' }]])).rejects.toMatchObject({ code: 'ABORTED' });
   expect(Object.fromEntries(await backend.persister.load())).toEqual({ 1: 'led' });
   await backend.close();
-  await until(other.watch('controller'), 1000, (list) => list.length === 0);
+  await until(other.watch('controller'), (list) => list.length === 0);
   await other.close();
 });
 

@@ -86,7 +86,6 @@ discoveryContract('embedded', async () => {
     process: (ident, incarnation = 'i') => start({ service: 'node', ident, address: `localhost:${ports++}`, meta: { incarnation } }),
     restart: ({ instance }) => start(instance),
     faults: { stop: () => controller.stop(), start: () => controller.start() },
-    changeMs: 500,
     deathMs: 500,
     recoveryMs: 3500,
     close: async () => {
@@ -111,8 +110,6 @@ electionContract('embedded', async () => {
       return { election: store.election, kill: () => store?.close() ?? Promise.resolve() };
     },
     shared: false,
-    handoverMs: 1000,
-    recoveryMs: 1000,
     close: async () => store?.close(),
   };
 });
@@ -159,11 +156,11 @@ describe('embedded discovery', () => {
     const mine = await local.register({ ...node, service: 'controller', ident: '5000' });
     const other = discovery();
     await other.register(node);
-    await until(local.watch('node'), 500, (list) => list.length === 1);
-    await until(other.watch('controller'), 500, (list) => list[0]?.ident === '5000');
+    await until(local.watch('node'), (list) => list.length === 1);
+    await until(other.watch('controller'), (list) => list[0]?.ident === '5000');
     await expect(local.register({ ...node, address: 'localhost:9' })).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
     await mine.deregister();
-    await until(other.watch('controller'), 500, (list) => list.length === 0);
+    await until(other.watch('controller'), (list) => list.length === 0);
   });
 
   test('the same process on a new connection replaces its old one, which ends', async () => {
@@ -186,7 +183,7 @@ describe('embedded discovery', () => {
     const before = performance.now();
     expect((await silent.ended).code).toBe(grpc.status.DEADLINE_EXCEEDED);
     expect(performance.now() - before).toBeGreaterThan(2900);
-    expect(await until(controller.discovery.local.watch('node'), 500, () => true)).toEqual([]);
+    expect(await until(controller.discovery.local.watch('node'), () => true)).toEqual([]);
   });
 
   test.each([
@@ -226,13 +223,13 @@ describe('embedded discovery', () => {
     await controller.start();
     await new Promise((resolve) => setTimeout(resolve, 3000));
     expect(lists).toEqual(['1,2,3']);
-    expect(await until(controller.discovery.local.watch('node'), 500, () => true)).toHaveLength(3);
+    expect(await until(controller.discovery.local.watch('node'), () => true)).toHaveLength(3);
   });
 
   test('the wire form of an instance keeps its meta', async () => {
     const { held } = rawRegistration(wire);
     await held;
-    expect(await until(discovery().watch('node'), 500, (list) => list.length === 1)).toEqual([node]);
+    expect(await until(discovery().watch('node'), (list) => list.length === 1)).toEqual([node]);
   });
 });
 
@@ -252,7 +249,7 @@ describe('embedded store', () => {
     for (const term of [1, 2, 3]) {
       const store = await openStore(directory);
       const campaign = store.election.campaign({ ident: '5000', address: 'localhost:5000' });
-      expect(await until(campaign, 1000, ({ leading }) => leading)).toEqual({ leading: true, term, leaderAddress: 'localhost:5000' });
+      expect(await until(campaign, ({ leading }) => leading)).toEqual({ leading: true, term, leaderAddress: 'localhost:5000' });
       await store.close();
     }
   });

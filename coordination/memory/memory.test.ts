@@ -26,7 +26,6 @@ discoveryContract('memory', () => {
       start({ service: 'node', ident, address: `localhost:${ports++}`, meta: { incarnation } }),
     restart: ({ instance }) => start(instance),
     faults: faultsOf(backend),
-    changeMs: 50,
     deathMs: 50,
     recoveryMs: 50,
     close: () => Promise.resolve(),
@@ -52,8 +51,6 @@ electionContract('memory', () => {
     },
     shared: true,
     faults: faultsOf(backend),
-    handoverMs: 100,
-    recoveryMs: 100,
     close: () => Promise.resolve(),
   });
 });

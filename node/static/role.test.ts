@@ -89,7 +89,7 @@ describe('a node with a role', () => {
     const anew = new StaticController(primaryRole(again), { node: again, clock: { ...systemClock, wallMs: () => wallMs }, logger: silentLogger });
     await anew.run();
     await put(again, 'x', 'new');
-    await expect.poll(() => b.data.getStale(Buffer.from('x')).stored?.value.toString(), { timeout: 5_000 }).toBe('new');
+    await expect.poll(() => b.data.getStale(Buffer.from('x')).stored?.value.toString()).toBe('new');
     expect(b.data.getStale(Buffer.from('z')).stored).toBeUndefined();
   });
 
