@@ -276,12 +276,16 @@ address_of() { echo "localhost:$(port_of "$1")"; }
 kv() { node "$ROOT/test/e2e/tools/kv.mjs" "$@"; }
 
 # start_hammer <arguments…>: in the background, through the proxy, until stop_hammer, which
-# fails on any error, wrong or missing value; what may fail is said by a --max-errors.
+# fails on any error, wrong or missing value; what may fail is said by a --max-errors. Returns
+# when the first request was answered.
 start_hammer() {
   HAMMER_REPORT=$SCRATCH/hammer.json
   in_background "$HAMMER_REPORT" "$ROOT/bin/hammer" --addr "$(address_of proxy.1)" --max-errors 0 --json "$@"
   HAMMER_PID=$BACKGROUND_PID
+  until_true 'the hammer is answered' hammer_runs
+  [[ ! -s $HAMMER_REPORT.exit ]] || { cat "$HAMMER_REPORT" "$HAMMER_REPORT.err" >&2; return 1; }
 }
+hammer_runs() { [[ -s $HAMMER_REPORT.exit ]] || grep -q '^hammering ' "$HAMMER_REPORT.err" 2>/dev/null; }
 
 stop_hammer() {
   kill -INT "$HAMMER_PID"

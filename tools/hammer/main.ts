@@ -80,7 +80,7 @@ async function run({ config, addresses, load, clock, random }: Run): Promise<num
     },
   });
   hammer.start();
-  const stopShowing = show(hammer, screen, clock);
+  const stopShowing = config.json && !screen.live ? announce(hammer, screen, clock, facts) : show(hammer, screen, clock);
   await untilDone(config.duration, interrupt.first, clock);
   const interrupted = interrupt.first.aborted;
   await unless(interrupt.second, hammer.stop());
@@ -113,6 +113,19 @@ async function verify(hammer: Hammer, screen: Screen, signal: AbortSignal, clock
   });
   await hammer.verify(signal);
   stop();
+}
+
+/** Programs that read the report may have to know when the load is there: when the first request was answered. */
+function announce(hammer: Hammer, screen: Screen, clock: Clock, { addresses, load, run }: RunFacts): () => void {
+  const everyMs = 50;
+  let cancel = clock.after(everyMs, look, { unref: true });
+  function look(): void {
+    if (hammer.results().tally.all.ok === 0) cancel = clock.after(everyMs, look, { unref: true });
+    else screen.line(`hammering ${addresses.join(', ')}: ${load}; run ${run}`);
+  }
+  return () => {
+    cancel();
+  };
 }
 
 function show(hammer: Hammer, screen: Screen, clock: Clock): () => void {
