@@ -70,6 +70,7 @@ export function handOverWhenReady(draft: Draft, family: Family): void {
     return;
   }
   // Of one that went unnoticed, and comes back without its disk, nobody could tell what it took.
+  // Who has not answered is asked by that: all at once.
   const unheard = leads.filter(({ lead }) => lead && !draft.answeredSince(lead.node, 0));
   if (unheard.length > 0) return;
   const epoch = nextEpoch(draft, family);

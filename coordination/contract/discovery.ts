@@ -1,7 +1,7 @@
 import type { Subscription } from 'rxjs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Instance } from '../interfaces.js';
-import { type DiscoveryHarness, type DiscoveryProcess, pause, until } from './harness.js';
+import { NO_OUTAGE, type DiscoveryHarness, type DiscoveryProcess, pause, until } from './harness.js';
 
 const idents = (instances: readonly Instance[]): string[] => instances.map((instance) => instance.ident);
 const sees =
@@ -163,7 +163,7 @@ function outageTests(
 ): void {
   test('through an outage watchers keep what they know, and everybody is back after it', async ({ skip }) => {
     const { faults, recoveryMs } = harness();
-    if (!faults) return skip();
+    if (!faults) return skip(NO_OUTAGE);
     const watcher = await harness().process('w');
     const lists = record(watcher);
     const a = await registered('5201', 'a1');
@@ -184,7 +184,7 @@ function outageTests(
 
   test('who dies in an outage is gone after it', async ({ skip }) => {
     const { faults } = harness();
-    if (!faults) return skip();
+    if (!faults) return skip(NO_OUTAGE);
     const watcher = await harness().process('w');
     const lists = record(watcher);
     const node = await registered('5201');
@@ -198,7 +198,7 @@ function outageTests(
 
   test('a registration made while the backend is away holds once it is there', async ({ skip }) => {
     const { faults } = harness();
-    if (!faults) return skip();
+    if (!faults) return skip(NO_OUTAGE);
     const node = await harness().process('5201');
     await faults.stop();
     const registration = node.discovery.register(node.instance);
@@ -211,7 +211,7 @@ function outageTests(
 
   test('deregister and close end even while the backend is away', async ({ skip }) => {
     const { faults } = harness();
-    if (!faults) return skip();
+    if (!faults) return skip(NO_OUTAGE);
     const node = await harness().process('5201');
     const registration = await node.discovery.register(node.instance);
     await faults.stop();

@@ -1,7 +1,7 @@
 import type { Subscription } from 'rxjs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Leadership } from '../interfaces.js';
-import { type ElectionCandidate, type ElectionHarness, until } from './harness.js';
+import { NO_OUTAGE, ONE_AT_A_TIME, type ElectionCandidate, type ElectionHarness, until } from './harness.js';
 
 interface Standing extends ElectionCandidate {
   readonly told: Leadership[];
@@ -79,7 +79,7 @@ export function electionContract(name: string, makeHarness: () => Promise<Electi
     });
 
     test('of several one leads, and the others know where it answers', async ({ skip }) => {
-      if (!harness.shared) return skip();
+      if (!harness.shared) return skip(ONE_AT_A_TIME);
       const a = await stand('5000');
       const { term } = await leading(a);
       const b = await stand('5001');
@@ -91,7 +91,7 @@ export function electionContract(name: string, makeHarness: () => Promise<Electi
     });
 
     test('when the leader resigns another leads at once, and never two', async ({ skip }) => {
-      if (!harness.shared) return skip();
+      if (!harness.shared) return skip(ONE_AT_A_TIME);
       const a = await stand('5000');
       const { term } = await leading(a);
       const b = await stand('5001');
@@ -104,7 +104,7 @@ export function electionContract(name: string, makeHarness: () => Promise<Electi
     });
 
     test('when the leader is killed another leads', async ({ skip }) => {
-      if (!harness.shared) return skip();
+      if (!harness.shared) return skip(ONE_AT_A_TIME);
       const a = await stand('5000');
       const { term } = await leading(a);
       const b = await stand('5001');
@@ -116,7 +116,7 @@ export function electionContract(name: string, makeHarness: () => Promise<Electi
 
     test('an outage ends the leadership, and one of the candidates leads after it', async ({ skip }) => {
       const { faults } = harness;
-      if (!faults || !harness.shared) return skip();
+      if (!faults || !harness.shared) return skip(faults ? ONE_AT_A_TIME : NO_OUTAGE);
       const a = await stand('5000');
       const { term } = await leading(a);
       const b = await stand('5001');
@@ -132,7 +132,7 @@ export function electionContract(name: string, makeHarness: () => Promise<Electi
 
     test('a campaign that starts while the backend is away leads once it is there', async ({ skip }) => {
       const { faults } = harness;
-      if (!faults) return skip();
+      if (!faults) return skip(NO_OUTAGE);
       await faults.stop();
       const a = await stand('5000');
       expect(a.now()).toEqual({ leading: false, term: 0, leaderAddress: undefined });

@@ -1,6 +1,11 @@
 import { filter, firstValueFrom, type Observable, tap, timeout } from 'rxjs';
 import type { Discovery, Election, Instance, Persister } from '../interfaces.js';
 
+// Why a backend passes a test by.
+export const NO_OUTAGE = 'this backend is in the process that uses it: there is nothing to take away';
+export const ONE_AT_A_TIME = 'of this backend only one may be open at a time';
+export const SEVERAL = 'of this backend several may be open at a time';
+
 /** The weather that a backend's harness can make. */
 export interface Faults {
   /** Takes the backend away. Resolves when it no longer answers. */

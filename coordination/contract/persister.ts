@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Change, Persister } from '../interfaces.js';
-import type { PersisterHarness } from './harness.js';
+import { NO_OUTAGE, ONE_AT_A_TIME, type PersisterHarness, SEVERAL } from './harness.js';
 
 const put = (key: string, value: string): Change => ({ key, value });
 const remove = (key: string): Change => ({ key, value: undefined });
@@ -92,14 +92,14 @@ export function persisterContract(name: string, makeHarness: () => Promise<Persi
 
 function sharingTests(harness: () => PersisterHarness, first: () => Persister): void {
   test('a second opener is refused where only one is allowed', async ({ skip }) => {
-    if (harness().shared) return skip();
+    if (harness().shared) return skip(SEVERAL);
     await expect(harness().open()).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' });
     await first().write([[put('1', 'still works')]]);
     expect(await asObject(first())).toEqual({ 1: 'still works' });
   });
 
   test("a change of somebody else's is not overwritten until it was loaded", async ({ skip }) => {
-    if (!harness().shared) return skip();
+    if (!harness().shared) return skip(ONE_AT_A_TIME);
     const second = await harness().open();
     await first().write([[put('1', 'one'), put('2', 'one')]]);
     await second.load();
@@ -119,7 +119,7 @@ function sharingTests(harness: () => PersisterHarness, first: () => Persister): 
     ['makes a document that another made', put('1', 'b')],
     ['removes a document that another made', remove('1')],
   ] as const)('ABORTED for who %s since', async ([, change], { skip }) => {
-    if (!harness().shared) return skip();
+    if (!harness().shared) return skip(ONE_AT_A_TIME);
     const second = await harness().open();
     await second.load();
     await first().write([[put('1', 'a')]]);
@@ -130,7 +130,7 @@ function sharingTests(harness: () => PersisterHarness, first: () => Persister): 
 
   // Removing what is gone already may succeed: Consul cannot tell, and the outcome is the wanted one.
   test('ABORTED for who changes a document that another removed since', async ({ skip }) => {
-    if (!harness().shared) return skip();
+    if (!harness().shared) return skip(ONE_AT_A_TIME);
     const second = await harness().open();
     await first().write([[put('1', 'a')]]);
     await second.load();
@@ -141,7 +141,7 @@ function sharingTests(harness: () => PersisterHarness, first: () => Persister): 
   });
 
   test('of two who race, each group is written by one', async ({ skip }) => {
-    if (!harness().shared) return skip();
+    if (!harness().shared) return skip(ONE_AT_A_TIME);
     const second = await harness().open();
     await second.load();
     await first().load();
@@ -156,7 +156,7 @@ function sharingTests(harness: () => PersisterHarness, first: () => Persister): 
 function outageTests(harness: () => PersisterHarness, persister: () => Persister): void {
   test('UNAVAILABLE while the backend is away; afterwards load, and all is as before', async ({ skip }) => {
     const { faults } = harness();
-    if (!faults) return skip();
+    if (!faults) return skip(NO_OUTAGE);
     await persister().write([[put('1', 'kept')]]);
     await faults.stop();
     await expect(persister().load()).rejects.toMatchObject({ code: 'UNAVAILABLE' });
