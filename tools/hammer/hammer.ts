@@ -111,11 +111,14 @@ export class Hammer {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#cancelTick?.();
-    this.#loadSummary ??= this.#tally.summary(this.#clock.now());
-    if (this.#inFlight === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#onIdle = resolve;
-    });
+    const stoppedMs = this.#clock.now();
+    if (this.#inFlight > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
+    // What was under way counts too, whichever way it ended.
+    this.#loadSummary ??= this.#tally.summary(stoppedMs);
   }
 
   /** Reads every key of this run once more. Call after `stop`. */
